@@ -1,0 +1,7 @@
+"""The FlowInOne network: prompt encoder and velocity network."""
+
+from .flowinone import FlowInOneModel
+from .prompt_encoder import PromptEncoder
+from .velocity import VelocityNetwork
+
+__all__ = ["FlowInOneModel", "PromptEncoder", "VelocityNetwork"]

@@ -1,0 +1,124 @@
+"""Prompt encoder and velocity network together: everything a FlowInOne checkpoint holds that inference reads."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..config import FlowInOneConfig
+from .names import TRAINING_ONLY, native_name
+from .prompt_encoder import PromptEncoder
+from .velocity import VelocityNetwork
+
+
+class FlowInOneModel(nn.Module):
+    """The FlowInOne network (arXiv 2604.06757), the vision encoder and the image autoencoder apart.
+
+    `operations` provides Linear and Conv2d; torch.nn by default.
+    """
+
+    def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn):
+        super().__init__()
+        self.config = config
+        self.prompt_encoder = PromptEncoder(config, dtype=dtype, device=device, operations=operations)
+        self.velocity_network = VelocityNetwork(config, dtype=dtype, device=device, operations=operations)
+
+    @classmethod
+    def from_state_dict(cls, state_dict: Mapping[str, Tensor], **overrides) -> "FlowInOneModel":
+        """Build the network that `state_dict` describes and give it those very tensors (no copy; their dtype and device stay).
+
+        Names may be the public checkpoint's or this package's. `overrides` are `FlowInOneConfig` fields, for the head counts
+        that shapes cannot tell. Training-only tensors (`open_clip*`) are left out.
+        Raises ValueError for missing, unknown or misshapen tensors, naming the first few.
+        """
+        native = native_tensors(state_dict)
+        config = FlowInOneConfig.from_shapes({name: tensor.shape for name, tensor in native.items()}, **overrides)
+        model = cls(config, device="meta")
+        check_tensors(model, native)
+        model.load_state_dict(native, assign=True)
+        return model.eval().requires_grad_(False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.prompt_encoder.head.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.prompt_encoder.head.weight.device
+
+    def encode_prompt(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance [B, C, H, W] of the source latent, in float32, from vision tokens [B, N, D].
+
+        Raises ValueError if the tokens' count or width is not the one this checkpoint reads.
+        """
+        return self.prompt_encoder(tokens.to(self.device, self.dtype))
+
+    def velocity(
+        self,
+        x: Tensor,
+        t: Tensor,
+        image_latent: Tensor,
+        *,
+        null: Tensor,
+        bypass: Tensor,
+        return_coarse: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Velocity [B, C, H, W], in x's dtype, of latents x [B, C, H, W] at times t [B] in 0..1 (0 source, 1 image).
+
+        `image_latent` [B, C, H, W] is the prompt image through the autoencoder; `null` [B] bool picks the unconditional branch,
+        `bypass` [B] bool turns the dual path off. With `return_coarse` also the coarse velocity [B, C, H/2, W/2] of the training loss.
+        Raises ValueError for shapes that do not fit each other or this checkpoint.
+        """
+        batch = x.shape[0]
+        expected = (batch, *self.config.latent_shape)
+        for name, latent in (("x", x), ("image_latent", image_latent)):
+            if latent.shape != expected:
+                raise ValueError(f"{name} has shape {tuple(latent.shape)}; expected {expected}")
+        for name, vector in (("t", t), ("null", null), ("bypass", bypass)):
+            if vector.shape != (batch,):
+                raise ValueError(f"{name} has shape {tuple(vector.shape)}; expected ({batch},)")
+        device, dtype = self.device, self.dtype
+        velocity, coarse = self.velocity_network.both_velocities(
+            x.to(device, dtype),
+            t.to(device),
+            image_latent.to(device, dtype),
+            null.to(device, torch.bool),
+            bypass.to(device, torch.bool),
+            coarse=return_coarse,
+        )
+        return (velocity.to(x.dtype), coarse.to(x.dtype)) if return_coarse else velocity.to(x.dtype)
+
+
+def native_tensors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inference tensors of a checkpoint under this package's names. Raises ValueError for names that are not FlowInOne's."""
+    native, unknown = {}, []
+    for name, tensor in state_dict.items():
+        if name.startswith(TRAINING_ONLY):
+            continue
+        renamed = native_name(name)
+        if renamed is None:
+            unknown.append(name)
+        else:
+            native[renamed] = tensor
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} tensors are no part of FlowInOne, the first {', '.join(unknown[:3])}; expected keys such as stages.0.* and context_encoder.*"
+        )
+    return native
+
+
+def check_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, naming the first few, unless `tensors` are exactly the module's, with its shapes."""
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    complaints = {
+        "missing": [name for name in expected if name not in tensors],
+        "unexpected": [name for name in tensors if name not in expected],
+        "misshapen": [
+            f"{name} is {tuple(tensors[name].shape)} instead of {shape}"
+            for name, shape in expected.items()
+            if name in tensors and tuple(tensors[name].shape) != shape
+        ],
+    }
+    for complaint, names in complaints.items():
+        if names:
+            raise ValueError(f"{len(names)} {complaint} tensors: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}")

@@ -1,0 +1,61 @@
+"""Pieces that both stages of the velocity network are made of."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .time import TimeLayerNorm, TimeRMSNorm
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """Softmax attention at 1/sqrt(head width): query [B, N, D], key and value [B, M, D] -> [B, N, D]."""
+    query, key, value = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(-2)
+
+
+class PatchEmbedding(nn.Module):
+    """Latent [B, C, H, W] -> tokens [B, H/p, W/p, D], each position with its row-major entry of a learned table added."""
+
+    def __init__(self, channels: int, width: int, patch: int, size: int, *, dtype=None, device=None, operations=nn):
+        super().__init__()
+        self.projection = operations.Conv2d(channels, width, patch, stride=patch, dtype=dtype, device=device)
+        self.position_table = nn.Parameter(torch.zeros(size * size, width, dtype=dtype, device=device))
+        self.size = size
+
+    def forward(self, latent: Tensor) -> Tensor:
+        tokens = self.projection(latent).permute(0, 2, 3, 1)
+        return tokens + self.position_table.to(tokens).unflatten(0, (self.size, self.size))
+
+
+class GatedMLP(nn.Module):
+    """Pre-norm update `w2(gelu(w0(n)) · w1(n))` of x [B, ..., D]; the residual is the caller's."""
+
+    def __init__(self, width: int, hidden: int, *, dtype=None, device=None, operations=nn):
+        super().__init__()
+        self.norm = TimeRMSNorm(width, dtype, device)
+        self.w0 = operations.Linear(width, hidden, dtype=dtype, device=device)
+        self.w1 = operations.Linear(width, hidden, dtype=dtype, device=device)
+        self.w2 = operations.Linear(hidden, width, dtype=dtype, device=device)
+
+    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+        normed = self.norm(x, tau)
+        return self.w2(F.gelu(self.w0(normed)) * self.w1(normed))
+
+
+class VelocityHead(nn.Module):
+    """Features [B, H, W, D] -> velocity [B, C, H, W]: time-dependent LayerNorm, then a 3x3 convolution."""
+
+    def __init__(self, width: int, channels: int, *, dtype=None, device=None, operations=nn):
+        super().__init__()
+        self.norm = TimeLayerNorm(width, dtype, device)
+        self.conv = operations.Conv2d(width, channels, 3, padding=1, dtype=dtype, device=device)
+
+    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+        return self.conv(self.norm(x, tau).permute(0, 3, 1, 2))
+
+
+def skip_denses(width: int, blocks: int, *, dtype=None, device=None, operations=nn) -> nn.ModuleList:
+    """The layers that merge a U's mirrored features, one for each block of its outgoing half."""
+    return nn.ModuleList(
+        operations.Linear(2 * width, width, dtype=dtype, device=device) for _ in range(blocks // 2)
+    )
