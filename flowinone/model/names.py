@@ -1,11 +1,11 @@
 """The public checkpoint's tensor names beside this package's.
 
-One row a kind of tensor: the name in `flowinone_256px.pth`, then the name here. `#` stands for a number, `*` for the rest.
+One row a kind of tensor: the name in `flowinone_256px.pth`, then the name here.
 """
 
-import re
+from ..renaming import Renaming
 
-_NAMES = """
+NETWORK = Renaming("""
 adapter.0.*                                            prompt_encoder.adapter.*
 token_compressor.*                                     prompt_encoder.token_compressor.*
 context_encoder.layers.#.attn.W_Q.*                    prompt_encoder.layers.#.attention.query.*
@@ -55,36 +55,17 @@ stages.1.blocks.#.block2.*                             velocity_network.fine.blo
 stages.1.skip_denses.*                                 velocity_network.fine.skip_denses.*
 stages.1.output_layer.0.*                              velocity_network.fine.output_layer.norm.*
 stages.1.output_layer.2.*                              velocity_network.fine.output_layer.conv.*
-"""
+""")
 
 TRAINING_ONLY = ("open_clip.", "open_clip_output.")
 """Prefixes of the public checkpoint's tensors that only its contrastive training loss reads."""
 
 
-def _rule(source: str, target: str) -> tuple[re.Pattern, str]:
-    pattern = re.escape(source).replace(r"\#", r"(\d+)").replace(r"\*", "(.+)")
-    for group in range(1, target.count("#") + target.count("*") + 1):
-        target = re.sub(r"[#*]", rf"\\g<{group}>", target, count=1)
-    return re.compile(pattern), target
-
-
-_ROWS = [line.split() for line in _NAMES.strip().splitlines()]
-_TO_NATIVE = [_rule(upstream, native) for upstream, native in _ROWS]
-_TO_UPSTREAM = [_rule(native, upstream) for upstream, native in _ROWS]
-
-
-def _rename(name: str, rules: list[tuple[re.Pattern, str]]) -> str | None:
-    for pattern, target in rules:
-        if match := pattern.fullmatch(name):
-            return match.expand(target)
-    return None
-
-
 def native_name(name: str) -> str | None:
     """This package's name for a tensor of the public checkpoint; a native name stays, any other gives None."""
-    return _rename(name, _TO_NATIVE) or (name if _rename(name, _TO_UPSTREAM) else None)
+    return NETWORK.forward(name) or (name if NETWORK.backward(name) else None)
 
 
 def upstream_name(name: str) -> str | None:
     """The public checkpoint's name for a tensor; a public name stays, any other gives None."""
-    return _rename(name, _TO_UPSTREAM) or (name if _rename(name, _TO_NATIVE) else None)
+    return NETWORK.backward(name) or (name if NETWORK.forward(name) else None)

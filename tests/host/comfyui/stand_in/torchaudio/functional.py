@@ -1,0 +1,1 @@
+"""Stands in for torchaudio.functional: importable, with nothing in it."""

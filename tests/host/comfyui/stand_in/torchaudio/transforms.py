@@ -1,0 +1,1 @@
+"""Stands in for torchaudio.transforms: importable, with nothing in it."""
