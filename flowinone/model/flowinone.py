@@ -19,7 +19,6 @@ class FlowInOneModel(nn.Module):
 
     def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn):
         super().__init__()
-        self.config = config
         self.prompt_encoder = PromptEncoder(config, dtype=dtype, device=device, operations=operations)
         self.velocity_network = VelocityNetwork(config, dtype=dtype, device=device, operations=operations)
 
@@ -33,10 +32,19 @@ class FlowInOneModel(nn.Module):
         """
         native = native_tensors(state_dict)
         config = FlowInOneConfig.from_shapes({name: tensor.shape for name, tensor in native.items()}, **overrides)
-        model = cls(config, device="meta")
+        model = cls.without_memory(config)
         check_tensors(model, native)
         model.load_state_dict(native, assign=True)
         return model.eval().requires_grad_(False)
+
+    @classmethod
+    def without_memory(cls, config: FlowInOneConfig) -> "FlowInOneModel":
+        """The network on the meta device: names and shapes, no values."""
+        return cls(config, device="meta")
+
+    @property
+    def config(self) -> FlowInOneConfig:
+        return self.velocity_network.config
 
     @property
     def dtype(self) -> torch.dtype:
@@ -70,7 +78,7 @@ class FlowInOneModel(nn.Module):
         Raises ValueError for shapes that do not fit each other or this checkpoint.
         """
         batch = x.shape[0]
-        expected = (batch, *self.config.latent_shape)
+        expected = (batch, *self.velocity_network.config.latent_shape)
         for name, latent in (("x", x), ("image_latent", image_latent)):
             if latent.shape != expected:
                 raise ValueError(f"{name} has shape {tuple(latent.shape)}; expected {expected}")

@@ -1,0 +1,69 @@
+"""The image autoencoder: Stable Diffusion's KL-f8 VAE, from diffusers, with FlowInOne's latent scale."""
+
+from collections.abc import Mapping
+
+import torch
+from diffusers import AutoencoderKL
+from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+from torch import Tensor
+
+from .model.flowinone import check_tensors
+
+LATENT_SCALE = 0.23010
+"""FlowInOne's latents are the autoencoder's times this (not Stable Diffusion's 0.18215); upstream: `configs`, `scale_factor`."""
+
+
+def autoencoder_from_state_dict(state_dict: Mapping[str, Tensor]) -> AutoencoderKL:
+    """The autoencoder that `state_dict` (unprefixed, ldm's or diffusers' names) describes, with those weights.
+
+    Raises ValueError for tensors that make no KL autoencoder, naming the first few.
+    """
+    if "encoder.conv_in.weight" not in state_dict or "encoder.conv_out.weight" not in state_dict:
+        raise ValueError("not a KL autoencoder: encoder.conv_in.weight or encoder.conv_out.weight is missing")
+    ldm = any(name.startswith("encoder.down.") for name in state_dict)
+    config = _config_from_shapes({name: tuple(tensor.shape) for name, tensor in state_dict.items()}, ldm)
+    with torch.device("meta"):
+        autoencoder = AutoencoderKL(**config)
+    if ldm:
+        state_dict = convert_ldm_vae_checkpoint(dict(state_dict), config)
+    check_tensors(autoencoder, state_dict)
+    autoencoder.load_state_dict(state_dict, assign=True)
+    return autoencoder.eval().requires_grad_(False)
+
+
+def _config_from_shapes(shapes: Mapping[str, tuple[int, ...]], ldm: bool) -> dict:
+    level, block = ("encoder.down.", "block") if ldm else ("encoder.down_blocks.", "resnets")
+    levels = 1 + max(int(name.split(".")[2]) for name in shapes if name.startswith(level))
+    blocks = 1 + max(int(name.split(".")[4]) for name in shapes if name.startswith(f"{level}0.{block}."))
+    widths = [shapes[f"{level}{i}.{block}.{blocks - 1}.conv2.weight"][0] for i in range(levels)]
+    return dict(
+        in_channels=shapes["encoder.conv_in.weight"][1],
+        out_channels=shapes["encoder.conv_in.weight"][1],
+        latent_channels=shapes["encoder.conv_out.weight"][0] // 2,
+        block_out_channels=tuple(widths),
+        layers_per_block=blocks,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        use_quant_conv="quant_conv.weight" in shapes,
+        use_post_quant_conv="post_quant_conv.weight" in shapes,
+        scaling_factor=LATENT_SCALE,
+    )
+
+
+def image_latents(autoencoder: AutoencoderKL, pixels: Tensor, noise: Tensor | None) -> Tensor:
+    """Image latents [B, C, H/8, W/8], scaled, in float32, of pixels [B, 3, H, W] in -1..1.
+
+    With `noise` (standard normal, the latents' shape) a sample of the posterior, as upstream does; with None its mean.
+    """
+    posterior = autoencoder.encode(pixels.to(autoencoder.device, autoencoder.dtype)).latent_dist
+    latents = posterior.mean.float()
+    if noise is not None:
+        latents = latents + posterior.std.float() * noise.to(latents)
+    return latents * LATENT_SCALE
+
+
+def decode_latents(autoencoder: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Pictures [B, 3, 8H, 8W] in 0..1, in float32, of scaled latents [B, C, H, W]."""
+    latents = (latents.float() / LATENT_SCALE).to(autoencoder.device, autoencoder.dtype)
+    pictures = autoencoder.decode(latents).sample.float()
+    return (0.5 * (pictures + 1)).clamp(0, 1)

@@ -1,0 +1,174 @@
+"""FlowInOne as a diffusers pipeline: prompt images in, pictures out."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, ConfigMixin, DiffusionPipeline, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor
+
+from . import checkpoint as weights
+from .autoencoder import autoencoder_from_state_dict, decode_latents, image_latents
+from .config import FlowInOneConfig
+from .model import FlowInOneModel
+from .preprocess import as_rgb, latent_view, to_pixels, vision_view
+from .sampling import OnStep, draw_noise, guided_velocity, integrate, source_latent
+from .vision import VisionEncoder
+
+
+class FlowInOneNetwork(ModelMixin, ConfigMixin, FlowInOneModel):
+    """`FlowInOneModel` that diffusers can save and load."""
+
+    @register_to_config
+    def __init__(self, network: dict):
+        FlowInOneModel.__init__(self, FlowInOneConfig(**network))
+
+    @classmethod
+    def without_memory(cls, config: FlowInOneConfig) -> "FlowInOneNetwork":
+        with torch.device("meta"):
+            return cls(network=dataclasses.asdict(config))
+
+
+@dataclasses.dataclass
+class FlowInOnePipelineOutput(BaseOutput):
+    """`images`: PIL pictures, or what `output_type` asked for."""
+
+    images: list[Image.Image] | Tensor | np.ndarray
+
+
+class FlowInOnePipeline(DiffusionPipeline):
+    """Vision encoder, FlowInOne network and image autoencoder: visual prompts become pictures (arXiv 2604.06757)."""
+
+    model_cpu_offload_seq = None
+
+    def __init__(self, model: FlowInOneNetwork, vision: VisionEncoder, vae: AutoencoderKL):
+        super().__init__()
+        self.register_modules(model=model, vision=vision, vae=vae)
+
+    @classmethod
+    def from_single_files(
+        cls,
+        checkpoint: str | os.PathLike,
+        vision: str | os.PathLike,
+        vae: str | os.PathLike,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> "FlowInOnePipeline":
+        """Load the three parts from weights files as they are published, or as `flowinone convert` writes them.
+
+        `checkpoint`: flowinone_256px, .pth or safetensors. `vision`: Janus-Pro-1B, a file or its folder; only the tower and the
+        aligner are read. `vae`: a Stable Diffusion 1.x autoencoder or checkpoint. Without `dtype` each part keeps its file's;
+        without `device` they go to the CPU. Raises CheckpointError for a file that is not what its place needs.
+        """
+        device = torch.device("cpu" if device is None else device)
+        network, config = weights.load_network(checkpoint, dtype, device)
+        head_counts = dict(coarse_heads=config.coarse_heads, context_heads=config.context_heads)
+        return cls(
+            model=FlowInOneNetwork.from_state_dict(network, **head_counts),
+            vision=VisionEncoder.from_state_dict(weights.load_vision(vision, dtype, device)),
+            vae=autoencoder_from_state_dict(weights.load_autoencoder(vae, dtype, device)),
+        )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Image.Image | Sequence[Image.Image],
+        steps: int = 50,
+        guidance_scale: float = 7.0,
+        bypass: bool | Sequence[bool] = False,
+        solver: str = "euler",
+        sample_posterior: bool = True,
+        generator: torch.Generator | Sequence[torch.Generator] | int | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[["FlowInOnePipeline", int, int, Tensor], None] | None = None,
+    ) -> FlowInOnePipelineOutput | tuple:
+        """Answer each prompt image with a picture.
+
+        Args:
+            image: one prompt picture or several, any size and mode; square ones are seen alike by both encoders.
+            steps: solver steps; upstream's default is 50. The adaptive dopri5 ignores it.
+            guidance_scale: 7 upstream; 1 runs the prompt's branch alone.
+            bypass: turn the dual path off (class- and text-to-image prompts), for all pictures or for each.
+            solver: one of `flowinone.sampling.SOLVERS`; "euler" is upstream's, with its own time grid.
+            sample_posterior: draw the source and image latents from their distributions as upstream does; False takes the means.
+            generator: its initial seed s (or the number itself) gives picture i the stream s + i, on the CPU whatever the device, so
+                that a picture does not depend on the batch it is made in; a list gives each picture its own.
+            output_type: "pil", "np" [B, H, W, 3] and "pt" [B, 3, H, W] in 0..1, or "latent" [B, 4, 32, 32] (scaled).
+            callback_on_step_end: called with pipeline, steps done, steps in all and the present guess of the latents.
+
+        Raises ValueError for no picture, an unknown solver or output type, or lists whose lengths do not fit.
+        """
+        pictures = [image] if isinstance(image, Image.Image) else list(image)
+        if not pictures:
+            raise ValueError("image is an empty list; give at least one prompt picture")
+        if output_type not in ("pil", "np", "pt", "latent"):
+            raise ValueError(f"output_type {output_type!r} is unknown; choose pil, np, pt or latent")
+        bypasses = [bypass] * len(pictures) if isinstance(bypass, bool) else list(bypass)
+        if len(bypasses) != len(pictures):
+            raise ValueError(f"bypass has {len(bypasses)} entries for {len(pictures)} pictures")
+        seeds = _seeds(generator, len(pictures))
+
+        config = self.model.velocity_network.config
+        noise = draw_noise(seeds, config.latent_shape) if sample_posterior else (None, None)
+        source, image_latent = self.encode([as_rgb(picture) for picture in pictures], *noise)
+
+        velocity = guided_velocity(
+            lambda x, t, latent, null, bypass: self.model.velocity(x, t, latent, null=null, bypass=bypass),
+            image_latent,
+            torch.tensor(bypasses, device=source.device),
+            guidance_scale,
+        )
+        with self.progress_bar(total=100 if solver == "dopri5" else steps) as progress:
+            latents = integrate(velocity, source, solver, steps, self._on_step(progress, callback_on_step_end))
+
+        images = latents if output_type == "latent" else self.decode(latents, output_type)
+        self.maybe_free_model_hooks()
+        return FlowInOnePipelineOutput(images=images) if return_dict else (images,)
+
+    def encode(
+        self, pictures: Sequence[Image.Image], source_noise: Tensor | None = None, image_noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Source and image latents [B, 4, 32, 32], in float32, of RGB pictures; without noise their distributions' means."""
+        config = self.model.velocity_network.config
+        image_size = config.latent_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        seen = to_pixels([vision_view(picture, self.vision.image_size) for picture in pictures])
+        mean, logvar = self.model.encode_prompt(self.vision(seen))
+        cropped = to_pixels([latent_view(picture, image_size) for picture in pictures])
+        latents = image_latents(self.vae, cropped, image_noise)
+        return source_latent(mean, logvar, source_noise), latents.to(mean.device)
+
+    def decode(self, latents: Tensor, output_type: str = "pil") -> list[Image.Image] | Tensor | np.ndarray:
+        """Pictures of scaled latents [B, 4, 32, 32], as `output_type` of the call has them."""
+        pictures = decode_latents(self.vae, latents)
+        if output_type == "pt":
+            return pictures
+        arrays = pictures.permute(0, 2, 3, 1).cpu().numpy()
+        if output_type == "np":
+            return arrays
+        return [Image.fromarray(array) for array in (arrays * 255).round().astype(np.uint8)]
+
+    def _on_step(self, progress, callback) -> OnStep:
+        def on_step(done: int, total: int, guess: Tensor) -> None:
+            progress.update(done - progress.n)
+            if callback is not None:
+                callback(self, done, total, guess)
+
+        return on_step
+
+
+def _seeds(generator: torch.Generator | Sequence[torch.Generator] | int | None, batch: int) -> list[int]:
+    if generator is None:
+        generator = int(torch.randint(2**48, ()))
+    if isinstance(generator, torch.Generator):
+        generator = generator.initial_seed()
+    if isinstance(generator, int):
+        return [(generator + i) % 2**64 for i in range(batch)]
+    if len(generator) != batch:
+        raise ValueError(f"generator has {len(generator)} entries for {batch} pictures")
+    return [item.initial_seed() for item in generator]
