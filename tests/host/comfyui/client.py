@@ -85,9 +85,7 @@ class ComfyClient:
             raise PromptRejected(answer)
         return answer["prompt_id"]
 
-    def wait(
-        self, prompt_id: str, on_event: Callable[[str, dict], None] | None = None, timeout: float = 600.0
-    ) -> dict:
+    def wait(self, prompt_id: str, on_event: Callable[[str, dict], None] | None = None, timeout: float = 600.0) -> dict:
         """Wait until a prompt is done and return its history entry (`outputs`, `status`).
 
         `on_event` receives the type and data of every message about this prompt as it arrives: execution_start,

@@ -38,7 +38,7 @@ class WebSocket:
         self._received = bytearray(rest)
 
     def receive(self, timeout: float) -> str | bytes | None:
-        """Return the next message, text as str and binary as bytes; None if none is complete after `timeout` seconds."""
+        """Return the next message, text as str and binary as bytes; None if none is complete after `timeout` s."""
         deadline = time.monotonic() + timeout
         while True:
             message = self._next_message()
@@ -83,7 +83,7 @@ class WebSocket:
                 return payload.decode() if kind == TEXT else payload
 
     def _parse_frame(self, start: int) -> tuple[int, bool, bytes, int] | None:
-        """Return opcode, whether the message ends, content and end position of the frame at `start`; None if cut off."""
+        """Return opcode, whether the message ends, content and end of the frame at `start`; None if it is cut off."""
         data = self._received
         if len(data) < start + 2:
             return None

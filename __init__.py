@@ -1,0 +1,18 @@
+"""FlowInOne for ComfyUI: visual prompts in, pictures out."""
+
+
+async def comfy_entrypoint():
+    # Everything is imported here and not above: importing the pack stays instant, and works where there is no ComfyUI.
+    from comfy_api.latest import ComfyExtension
+
+    from .comfyui_flowinone.folders import register_folders
+    from .nodes import NODES
+
+    class FlowInOneExtension(ComfyExtension):
+        async def on_load(self) -> None:
+            register_folders()
+
+        async def get_node_list(self) -> list:
+            return NODES
+
+    return FlowInOneExtension()

@@ -1,0 +1,1 @@
+"""What knows ComfyUI's insides: folders, memory management, the native model, progress."""

@@ -1,0 +1,89 @@
+"""From prompt pictures to the latents a FlowInOne flow starts from and looks at."""
+
+from typing import TYPE_CHECKING
+
+import comfy.model_management
+import comfy.model_patcher
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..flowinone.config import LATENT_SCALE, FlowInOneConfig
+from ..flowinone.model import PromptEncoder
+from ..flowinone.preprocess import latent_view, to_pixels, vision_view
+from ..flowinone.sampling import source_latent
+
+if TYPE_CHECKING:
+    from ..flowinone.vision import VisionEncoder  # transformers takes seconds to import
+
+_ACTIVATIONS_PER_PICTURE = 150 * 1024**2
+"""Bytes; generous for 24 layers over 576 tokens of width 1024, of which one layer is alive at a time."""
+
+
+class _Reader(nn.Module):
+    """Normalised pixels -> mean and log-variance of the source latent: the vision encoder, then the prompt encoder."""
+
+    # Not the vision encoder itself goes behind the patcher: the patcher sets `device` on its module, which transformers forbids.
+    def __init__(self, vision: "VisionEncoder", prompt_encoder: PromptEncoder):
+        super().__init__()
+        self.vision = vision
+        self.prompt_encoder = prompt_encoder
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.prompt_encoder(self.vision(pixels))
+
+
+class FlowInOneEncoder:
+    """Vision tower and prompt encoder behind a patcher of ComfyUI's, so that they leave the GPU when others need it."""
+
+    def __init__(self, vision: "VisionEncoder", prompt_encoder: PromptEncoder):
+        self.config: FlowInOneConfig = prompt_encoder.config
+        self.image_size = vision.image_size
+        self.patcher = comfy.model_patcher.CoreModelPatcher(
+            _Reader(vision, prompt_encoder),
+            load_device=comfy.model_management.text_encoder_device(),
+            offload_device=comfy.model_management.text_encoder_offload_device(),
+        )
+
+    def source_latents(self, pictures: list[Image.Image], noise: Tensor | None) -> Tensor:
+        """Where the flow starts for each RGB picture: [B, C, H, W] in float32, scaled; without noise the distribution's mean."""
+        memory = len(pictures) * _ACTIVATIONS_PER_PICTURE
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=memory)
+        pixels = to_pixels([vision_view(picture, self.image_size) for picture in pictures])
+        mean, logvar = self.patcher.model(pixels.to(self.patcher.load_device))
+        return source_latent(mean, logvar, noise)
+
+
+def image_latents(vae, pictures: list[Image.Image], latent_size: int, noise: Tensor | None) -> Tensor:
+    """The RGB pictures through ComfyUI's VAE: [B, 4, H, W] in float32, scaled; a posterior sample, or without noise its mean.
+
+    Raises ValueError if the VAE is missing or makes other latents than Stable Diffusion 1.x's.
+    """
+    require_kl_f8(vae)
+    pixels = to_pixels([latent_view(picture, latent_size * 8) for picture in pictures])
+    memory = vae.memory_used_encode(pixels.shape, vae.vae_dtype)
+    comfy.model_management.load_models_gpu([vae.patcher], memory_required=memory)
+    autoencoder = vae.first_stage_model
+    # VAE.encode returns the mean alone; upstream draws from the posterior, for which the variance is needed too.
+    moments = autoencoder.quant_conv(autoencoder.encoder(pixels.to(vae.device, vae.vae_dtype))).float()
+    mean, logvar = moments.chunk(2, dim=1)
+    return LATENT_SCALE * source_latent(mean, logvar.clamp(-30, 20), noise)
+
+
+def require_kl_f8(vae) -> None:
+    """Raise ValueError, saying what to connect, unless `vae` is a Stable Diffusion 1.x autoencoder."""
+    if vae is None:
+        raise ValueError("no VAE: choose a file as vae in Load FlowInOne, or connect a Load VAE node with a Stable Diffusion 1.x VAE")
+    autoencoder = getattr(vae, "first_stage_model", None)
+    channels = getattr(vae, "latent_channels", None)
+    if channels != 4 or not hasattr(autoencoder, "quant_conv"):
+        raise ValueError(
+            f"this VAE makes latents of {channels} channels or is no KL autoencoder; FlowInOne needs a Stable Diffusion 1.x VAE (4 channels, 8 pixels a latent)"
+        )
+
+
+def vision_dtype(dtype: torch.dtype | None, device: torch.device) -> torch.dtype:
+    """The dtype both encoders run in: the user's, else float16 as upstream's vision tower where the device is made for it."""
+    if dtype is not None:
+        return dtype
+    return torch.float16 if comfy.model_management.should_use_fp16(device, prioritize_performance=False) else torch.float32

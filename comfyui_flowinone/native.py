@@ -1,0 +1,103 @@
+"""FlowInOne's velocity network as one of ComfyUI's own models (MODEL)."""
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models_base
+import torch
+from torch import Tensor
+
+from ..flowinone.config import LATENT_SCALE, FlowInOneConfig
+from ..flowinone.model import VelocityNetwork
+
+
+class FlowInOneLatent(comfy.latent_formats.SD15):
+    """Stable Diffusion's latents at FlowInOne's scale."""
+
+    def __init__(self):
+        stable_diffusion = comfy.latent_formats.SD15()
+        super().__init__(scale_factor=LATENT_SCALE)
+        # The preview's factors were measured on latents scaled for Stable Diffusion.
+        rescale = stable_diffusion.scale_factor / LATENT_SCALE
+        self.latent_rgb_factors = [[rescale * factor for factor in row] for row in stable_diffusion.latent_rgb_factors]
+
+
+class NativeVelocityNetwork(VelocityNetwork):
+    """The velocity network as ComfyUI calls diffusion models: with sigma = 1 - t, and the velocity towards the source."""
+
+    def __init__(self, network: FlowInOneConfig, dtype=None, device=None, operations=torch.nn):
+        super().__init__(network, dtype=dtype, device=device, operations=operations)
+        self.dtype = dtype
+
+    def forward(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        image_latent: Tensor | None = None,
+        null: Tensor | None = None,
+        bypass: Tensor | None = None,
+        **_,
+    ) -> Tensor:
+        if image_latent is None:
+            raise ValueError(
+                "this conditioning holds no FlowInOne prompt image: a FlowInOne model reads pictures, not a text encoder's words; use FlowInOne Sampler"
+            )
+        return -super().forward(x, 1 - sigma, image_latent, null.bool(), bypass.bool())
+
+    def velocity(self, x: Tensor, t: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
+        """`flowinone.FlowInOneModel.velocity`'s counterpart for the pack's own sampler."""
+        return super().forward(x, t, image_latent, null, bypass)
+
+
+class FlowInOneBase(comfy.model_base.BaseModel):
+    def __init__(self, model_config, device=None):
+        super().__init__(
+            model_config, model_type=comfy.model_base.ModelType.FLOW, device=device, unet_model=NativeVelocityNetwork
+        )
+
+    def extra_conds(self, **kwargs) -> dict:
+        conds = super().extra_conds(**kwargs)
+        # ComfyUI casts every conditioning tensor that is not integer to the compute dtype, so flags travel as integers.
+        for name, dtype in (("image_latent", None), ("null", torch.long), ("bypass", torch.long)):
+            value = kwargs.get(f"flowinone_{name}")
+            if value is not None:
+                conds[name] = comfy.conds.CONDRegular(value.to(dtype=dtype))
+        return conds
+
+
+class FlowInOneModelConfig(comfy.supported_models_base.BASE):
+    unet_extra_config = {}
+    latent_format = FlowInOneLatent
+    sampling_settings = {"shift": 1.0, "multiplier": 1.0}
+    # The coarse stage's 66 feature maps, their concatenation and its float32 norm: about 0.25 GB a sample at 16 bit.
+    memory_usage_factor = 12.0
+    supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]
+
+    def inpaint_model(self) -> bool:
+        return False
+
+    def get_model(self, state_dict, prefix="", device=None) -> FlowInOneBase:
+        return FlowInOneBase(self, device=device)
+
+
+def native_model(tensors: dict[str, Tensor], config: FlowInOneConfig, dtype: torch.dtype | None):
+    """ComfyUI's MODEL around the velocity network with these tensors (`coarse.*`, `fine.*`).
+
+    Weights are kept in `dtype`; None lets ComfyUI choose for the device. `tensors` is emptied on the way.
+    """
+    device = comfy.model_management.get_torch_device()
+    offload_device = comfy.model_management.unet_offload_device()
+    model_config = FlowInOneModelConfig({"network": config})
+    if dtype is None:
+        dtype = comfy.model_management.unet_dtype(
+            model_params=sum(tensor.numel() for tensor in tensors.values()),
+            supported_dtypes=model_config.supported_inference_dtypes,
+        )
+    manual_cast = comfy.model_management.unet_manual_cast(dtype, device, model_config.supported_inference_dtypes)
+    model_config.set_inference_dtype(dtype, manual_cast)
+    model = model_config.get_model(tensors, device=offload_device)
+    patcher = comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=offload_device)
+    model.load_model_weights(tensors, assign=patcher.is_dynamic())
+    return patcher

@@ -1,0 +1,60 @@
+"""The pack's own sampling: FlowInOne's solvers on a ComfyUI MODEL, with its progress bar, previews and Cancel."""
+
+import comfy.model_management
+import latent_preview
+import torch
+from torch import Tensor
+
+from ..flowinone.config import LATENT_SCALE
+from ..flowinone.sampling import guided_velocity, integrate
+from .native import NativeVelocityNetwork
+
+
+def sample(
+    model,
+    source: Tensor,
+    image_latent: Tensor,
+    bypass: bool,
+    steps: int,
+    guidance_scale: float,
+    solver: str,
+) -> Tensor:
+    """Scaled latents [B, C, H, W] at the end of the flow that starts at `source` [B, C, H, W] and looks at `image_latent`.
+
+    Raises ValueError if `model` is not FlowInOne's, InterruptProcessingException on Cancel, within one step.
+    """
+    network = getattr(model.model, "diffusion_model", None)
+    if not isinstance(network, NativeVelocityNetwork):
+        raise ValueError("this MODEL is not FlowInOne: connect the model output of Load FlowInOne")
+    branches = 1 if guidance_scale == 1 else 2
+    shape = [branches * source.shape[0], *source.shape[1:]]
+    comfy.model_management.load_models_gpu([model], memory_required=model.memory_required(shape))
+
+    device, dtype = model.load_device, model.model.get_dtype_inference()
+    report = latent_preview.prepare_callback(model, steps)
+
+    def velocity(x: Tensor, t: Tensor, latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
+        # A solver may evaluate several times a step; Cancel is heard before each.
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        return network.velocity(x.to(dtype), t, latent.to(dtype), null, bypass).float()
+
+    guided = guided_velocity(
+        velocity,
+        image_latent.to(device),
+        torch.full((source.shape[0],), bypass, device=device),
+        guidance_scale,
+    )
+    return integrate(
+        guided,
+        source.to(device),
+        solver,
+        steps,
+        on_step=lambda done, total, guess: report(done - 1, guess, None, total),
+    )
+
+
+def to_latent(latents: Tensor) -> dict:
+    """ComfyUI's LATENT, which is unscaled, of scaled latents [B, C, H, W]."""
+    unscaled = latents / LATENT_SCALE
+    device, dtype = comfy.model_management.intermediate_device(), comfy.model_management.intermediate_dtype()
+    return {"samples": unscaled.to(device, dtype)}

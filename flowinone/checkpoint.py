@@ -1,0 +1,205 @@
+"""Loading FlowInOne's three parts from weights files: what a file is, whether it is whole, and its tensors."""
+
+import dataclasses
+import json
+import os
+import re
+
+import torch
+from torch import Tensor
+
+from .config import FlowInOneConfig
+from .layouts import Recipe, autoencoder_recipe, network_recipe, vision_recipe
+from .model.flowinone import FlowInOneModel, compare_tensors
+from .model.names import TRAINING_ONLY, native_name, upstream_name
+from .weightfile import CheckpointError, WeightFile, open_weights
+
+
+def load_network(
+    path: str | os.PathLike, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> tuple[dict[str, Tensor], FlowInOneConfig]:
+    """FlowInOne's network under this package's names, and its configuration; training-only tensors are not read.
+
+    Head counts come from the metadata that `flowinone convert` writes; a file without it has the released ones.
+    With `dtype` floating-point tensors are cast one by one. Without, on the CPU, the result stays memory-mapped.
+    Raises CheckpointError if the file is not exactly such a network.
+    """
+    file = open_weights(path)
+    recipe, config = checked_network(file)
+    return _read(file, recipe, dtype, device), config
+
+
+def load_vision(
+    path: str | os.PathLike, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """Janus-Pro's vision tower and aligner under transformers' names, out of any Janus-Pro file; else as `load_network`."""
+    file = open_weights(path)
+    return _read(file, checked_vision(file), dtype, device)
+
+
+def load_autoencoder(
+    path: str | os.PathLike, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """A Stable Diffusion VAE, unprefixed, under its own (ldm's or diffusers') names, out of a VAE file or a whole checkpoint.
+
+    Raises CheckpointError for other autoencoders, SDXL's among them: it has the same tensors but other latents. Else as `load_network`.
+    """
+    file = open_weights(path)
+    return _read(file, checked_autoencoder(file), dtype, device)
+
+
+def cast(tensor: Tensor, dtype: torch.dtype | None, device: torch.device | str = "cpu") -> Tensor:
+    """The tensor on `device`; in `dtype` if one is given and the tensor is floating-point."""
+    return tensor.to(device, dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype)
+
+
+def outline(file: WeightFile, recipe: Recipe) -> dict[str, Tensor]:
+    """What the recipe makes of the file, as meta tensors: shapes and dtypes, nothing read."""
+    return {
+        name: source.build(*(torch.empty(file.shape(n), dtype=file.dtype(n), device="meta") for n in source.names))
+        for name, source in recipe.items()
+    }
+
+
+def _read(file: WeightFile, recipe: Recipe, dtype: torch.dtype | None, device: torch.device | str) -> dict[str, Tensor]:
+    return {
+        name: cast(source.build(*(file[stored] for stored in source.names)), dtype, device)
+        for name, source in recipe.items()
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognised:
+    """What a weights file is, the part of FlowInOne it can serve as (None for none), and the keys that gave it away."""
+
+    what: str
+    part: str | None
+    found: str
+
+
+_EXPECTED = {
+    "network": "the FlowInOne keys stages.* (upstream) or velocity_network.* (converted)",
+    "vision": "Janus-Pro's keys vision_model.* and aligner.*",
+    "autoencoder": "a Stable Diffusion 1.x VAE's keys encoder.* and decoder.*, or a whole checkpoint's first_stage_model.*",
+}
+
+# What it is, which part it serves as, and how a key of such files begins; the first row that fits any key decides.
+_KINDS = (
+    ("a LoRA", None, r"(.*[._])?lora_(up|down|A|B)\."),
+    ("a FlowInOne network", "network", r"(stages|context_encoder|velocity_network|prompt_encoder)\."),
+    ("a Janus-Pro vision encoder", "vision", r"vision_model\.vision_tower\.|(model\.)?aligner\.(layers|fc1)\."),
+    ("an SDXL checkpoint", None, r"conditioner\.embedders\."),
+    ("a Flux checkpoint", None, r"((model\.)?diffusion_model\.)?double_blocks\."),
+    ("a Stable Diffusion 3 checkpoint", None, r"((model\.)?diffusion_model\.)?joint_blocks\."),
+    ("a Stable Diffusion checkpoint", "autoencoder", r"((model\.)?diffusion_model\.)?input_blocks\."),
+    ("a diffusion model's checkpoint", None, r"(model\.)?diffusion_model\."),
+    ("a TAESD preview autoencoder", None, r"taesd_(en|de)coder\.|((en|de)coder\.layers\.)?\d+\.(?=conv\.\d|weight)"),
+    ("a VAE", "autoencoder", r"(first_stage_model\.|vae\.)?(encoder|decoder)\.conv_(in|out)\."),
+    ("a CLIP or SigLIP vision model", None, r"(vision_model|visual)\."),
+    ("a diffusers UNet", None, r"(down|up)_blocks\."),
+    ("a text encoder", None, r"text_model\.|(encoder|shared)\.(block|weight)"),
+    ("a language model", None, r"((language_)?model\.)*(layers\.\d|embed_tokens)"),
+)
+
+
+def recognise(file: WeightFile) -> Recognised:
+    """What the file's keys say it is; files of no known kind are recognised as such."""
+    for what, part, keys in _KINDS:
+        pattern = re.compile(keys)
+        for name in file:
+            if match := pattern.match(name):
+                return Recognised(what, part, f"{file.prefix}{match[0]}*")
+    names = [file.prefix + name for name in file]
+    return Recognised("no weights known here", None, ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
+
+
+def checked_network(file: WeightFile) -> tuple[Recipe, FlowInOneConfig]:
+    """The recipe for a FlowInOne network, and its configuration. Raises CheckpointError unless the file is exactly such a network."""
+    _expect(file, "network")
+    foreign = [name for name in file if native_name(name) is None and not name.startswith(TRAINING_ONLY)]
+    if foreign:
+        raise CheckpointError(f"{file.path} holds {_listed(foreign)}, no part of FlowInOne; {_expected('network')}")
+    recipe = network_recipe(file)
+    tensors, heads = outline(file, recipe), _head_counts(file)
+    try:
+        config = FlowInOneConfig.from_shapes({name: tensor.shape for name, tensor in tensors.items()}, **heads)
+    except (ValueError, IndexError) as error:
+        raise CheckpointError(f"{file.path} is no usable FlowInOne network: {error}") from error
+    differences = compare_tensors(FlowInOneModel(config, device="meta"), tensors)
+    # A complaint names tensors as the user's own file does.
+    upstream = any(upstream_name(name) == name for name in file)
+    names = {kind: [upstream_name(name) if upstream else name for name in found] for kind, found in differences.items()}
+    if names["missing"]:
+        raise CheckpointError(f"{file.path} lacks {_listed(names['missing'])}; download it again")
+    if names["unexpected"]:
+        raise CheckpointError(f"{file.path} holds {_listed(names['unexpected'])}, no part of FlowInOne; {_expected('network')}")
+    if names["misshapen"]:
+        raise CheckpointError(f"{file.path} holds {_listed(names['misshapen'])}, in shapes that do not fit the other tensors'")
+    return recipe, config
+
+
+def checked_vision(file: WeightFile) -> Recipe:
+    """The recipe for Janus-Pro's vision tower and aligner. Raises CheckpointError if the file is not theirs, or lacks tensors."""
+    _expect(file, "vision")
+    recipe = vision_recipe(file)
+    whole = ("vision_model.embeddings.patch_embedding", "vision_model.embeddings.position_embedding", "vision_model.post_layernorm",
+             "vision_model.encoder.layers.0.mlp.fc1", "aligner.fc1", "aligner.hidden_layers.0")  # fmt: skip
+    missing = [f"{module}.weight" for module in whole if f"{module}.weight" not in recipe]
+    # Layers are alike, so that what one of them has, all have.
+    in_layers = [name.split(".", 4)[3:] for name in recipe if name.startswith("vision_model.encoder.layers.")]
+    layers, leaves = 1 + max((int(number) for number, _ in in_layers), default=-1), sorted({leaf for _, leaf in in_layers})
+    every = [f"vision_model.encoder.layers.{number}.{leaf}" for number in range(layers) for leaf in leaves]
+    missing += [name for name in every if name not in recipe and name not in missing]
+    if missing:
+        raise CheckpointError(f"{file.path} lacks {_listed(missing)} (transformers' names); {_expected('vision')}")
+    return recipe
+
+
+def checked_autoencoder(file: WeightFile) -> Recipe:
+    """The recipe for a Stable Diffusion VAE. Raises CheckpointError if the file has none, another one, or lacks tensors."""
+    recognised = _expect(file, "autoencoder")
+    recipe = autoencoder_recipe(file)
+    if not recipe:
+        raise CheckpointError(
+            f"{file.path} is {recognised.what} (found {recognised.found}) without its VAE; {_expected('autoencoder')}"
+        )
+    latent_input = recipe.get("decoder.conv_in.weight")
+    channels = file.shape(latent_input.names[0])[1] if latent_input else 4
+    if channels != 4:
+        family = " (Flux and Stable Diffusion 3 have such)" if channels == 16 else ""
+        raise CheckpointError(
+            f"{file.path} is a VAE with {channels} latent channels{family}; expected a Stable Diffusion 1.x VAE, which has 4"
+        )
+    whole = ("encoder.conv_in", "encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in", "decoder.conv_out")
+    missing = [f"{module}.weight" for module in whole if f"{module}.weight" not in recipe]
+    if missing:
+        raise CheckpointError(f"{file.path} lacks {_listed(missing)}; {_expected('autoencoder')}")
+    return recipe
+
+
+def _expect(file: WeightFile, part: str) -> Recognised:
+    recognised = recognise(file)
+    if recognised.part != part:
+        raise CheckpointError(f"{file.path} is {recognised.what} (found {recognised.found}); {_expected(part)}")
+    return recognised
+
+
+def _expected(part: str) -> str:
+    return f"expected {_EXPECTED[part]}"
+
+
+def _listed(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"1 tensor, {names[0]}"
+    return f"{len(names)} tensors, the first: {', '.join(names[:3])}"
+
+
+def _head_counts(file: WeightFile) -> dict[str, int]:
+    stored = file.metadata.get("flowinone.config")
+    if stored is None:
+        return {}
+    try:
+        config = json.loads(stored)
+        return {name: int(config[name]) for name in ("coarse_heads", "context_heads")}
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{file.path} has unreadable flowinone.config metadata; convert it again") from None

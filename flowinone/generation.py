@@ -1,0 +1,218 @@
+"""Answering many prompt pictures: which file becomes which, in what order, and what is written."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from tqdm import tqdm
+
+from . import __version__
+from .pipeline import FlowInOnePipeline
+from .preprocess import as_rgb
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+STANDARD = "-"
+"""Standard input or output in place of a file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerationSettings:
+    """What the answers' metadata say about how they were made; see `FlowInOnePipeline.__call__`."""
+
+    seed: int
+    steps: int
+    guidance_scale: float
+    solver: str
+    bypass: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One prompt picture and its answer. `number` counts the prompts, whether or not their answers exist, and offsets the seed."""
+
+    number: int
+    source: str
+    target: str
+
+
+def plan(inputs: Sequence[str], out: str | None, overwrite: bool) -> list[Job]:
+    """The answers to make, in the inputs' order; folders are searched recursively, each in alphabetical order.
+
+    An answer that exists is left out unless `overwrite`. Raises ValueError for inputs that do not exist, folders without
+    pictures, and an `out` that cannot take as many answers.
+    """
+    out = out or (STANDARD if list(inputs) == [STANDARD] else "answers")
+    if list(inputs) == [STANDARD]:
+        found = [(STANDARD, Path("answer"))]
+    else:
+        found = list(_pictures(inputs, Path(out)))
+    single = out == STANDARD or out.lower().endswith(".png")
+    if single and len(found) != 1:
+        place = "standard output" if out == STANDARD else out
+        raise ValueError(f"{place} takes one answer, and the inputs hold {len(found)} pictures; give --out a folder")
+    targets = [out] if single else _targets(Path(out), [relative for _, relative in found])
+    for (source, _), target in zip(found, targets):
+        if STANDARD not in (source, target) and Path(source).resolve() == Path(target).resolve():
+            raise ValueError(f"the answer to {source} would replace it; choose another --out")
+    jobs = [Job(number, source, target) for number, ((source, _), target) in enumerate(zip(found, targets))]
+    return [job for job in jobs if overwrite or job.target == STANDARD or not os.path.exists(job.target)]
+
+
+def _pictures(inputs: Sequence[str], out: Path) -> Iterator[tuple[str, Path]]:
+    """Every picture's path, and its path inside the input folder that it was found in."""
+    for given in inputs:
+        path = Path(given)
+        if given == STANDARD:
+            raise ValueError("- stands for standard input and cannot be one of several inputs")
+        if path.is_dir():
+            answers = out.resolve()
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+            if answers != path.resolve():
+                # Answers that an earlier run wrote below the input folder are no prompts.
+                inside = [file for file in inside if answers not in file.resolve().parents]
+            if not inside:
+                raise ValueError(f"{path} holds no pictures ({', '.join(_SUFFIXES)})")
+            yield from ((str(file), file.relative_to(path)) for file in inside)
+        elif path.exists():
+            yield str(path), Path(path.name)
+        else:
+            raise ValueError(f"{path} does not exist")
+
+
+def _targets(folder: Path, relatives: Sequence[Path]) -> list[str]:
+    """An answer's path for each prompt; prompts that differ only in suffix or folder keep their answers apart."""
+    wanted = [relative.with_suffix(".png") for relative in relatives]
+    targets = []
+    for relative, plain in zip(relatives, wanted):
+        name = plain if wanted.count(plain) == 1 else relative.with_name(f"{relative.name}.png")
+        targets.append(str(folder / name))
+    twice = {target for target in targets if targets.count(target) > 1}
+    if twice:
+        raise ValueError(f"two inputs would both be answered by {min(twice)}; run them apart, each with its own --out")
+    return targets
+
+
+def pipeline_from(
+    model: str | None,
+    checkpoint: str | None,
+    vision: str | None,
+    vae: str | None,
+    device: str = "auto",
+    dtype: str | None = None,
+) -> FlowInOnePipeline:
+    """The pipeline of a saved folder or of three weights files, on `device` in `dtype` (a torch name; None suits the device).
+
+    Raises ValueError for missing or contradicting sources, an unknown device, and files that are not what their place needs.
+    """
+    files = {"--checkpoint": checkpoint, "--vision": vision, "--vae": vae}
+    missing = [option for option, value in files.items() if value is None]
+    if model is not None and len(missing) < 3:
+        raise ValueError("--model takes the place of --checkpoint, --vision and --vae; give one or the other")
+    if model is None and missing:
+        raise ValueError(f"weights are missing: give {', '.join(missing)}, or --model with a saved pipeline's folder")
+    place = _device(device)
+    chosen = getattr(torch, dtype) if dtype else _suitable_dtype(place)
+    if model is None:
+        return FlowInOnePipeline.from_single_files(checkpoint, vision, vae, dtype=chosen, device=place)
+    if not Path(model, "model_index.json").is_file():
+        raise ValueError(f"{model} is not a saved pipeline: it has no model_index.json")
+    return FlowInOnePipeline.from_pretrained(model, dtype=chosen, local_files_only=True).to(place)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} is not available here: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def _suitable_dtype(device: torch.device) -> torch.dtype:
+    if device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
+def answer_all(
+    pipeline: FlowInOnePipeline, jobs: Sequence[Job], settings: GenerationSettings, batch_size: int
+) -> list[tuple[Job, str]]:
+    """Answer every job, `batch_size` at a time, with a progress bar; each answer is written whole or not at all.
+
+    Returns the jobs whose pictures could not be read, with the reason. What was written before an exception stays.
+    """
+    unreadable = []
+    pipeline.set_progress_bar_config(disable=True)
+    per_batch = 100 if settings.solver == "dopri5" else settings.steps
+    batches = [jobs[start : start + batch_size] for start in range(0, len(jobs), batch_size)]
+    with tqdm(total=per_batch * len(batches), unit="step", file=sys.stderr) as bar:
+        for number, batch in enumerate(batches):
+            bar.set_description(Path(batch[0].source).name)
+            readable = []
+            for job in batch:
+                try:
+                    readable.append((job, _read(job.source)))
+                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                    unreadable.append((job, str(error) or type(error).__name__))
+            if readable:
+                done_before = number * per_batch
+                _answer(pipeline, readable, settings, lambda done, start=done_before: bar.update(start + done - bar.n))
+            bar.update((number + 1) * per_batch - bar.n)
+    return unreadable
+
+
+def _answer(pipeline, batch: list[tuple[Job, Image.Image]], settings: GenerationSettings, on_step) -> None:
+    seeds = [(settings.seed + job.number) % 2**64 for job, _ in batch]
+    output = pipeline(
+        [picture for _, picture in batch],
+        steps=settings.steps,
+        guidance_scale=settings.guidance_scale,
+        bypass=settings.bypass,
+        solver=settings.solver,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        callback_on_step_end=lambda pipe, done, total, guess: on_step(done),
+    )
+    dtype = str(pipeline.model.dtype).removeprefix("torch.")
+    for (job, _), seed, image in zip(batch, seeds, output.images):
+        about = dataclasses.asdict(settings) | {"seed": seed, "prompt": Path(job.source).name, "dtype": dtype}
+        _write(image, job.target, about | {"flowinone": __version__})
+
+
+def _read(source: str) -> Image.Image:
+    stream = io.BytesIO(sys.stdin.buffer.read()) if source == STANDARD else source
+    with Image.open(stream) as picture:
+        return as_rgb(picture)
+
+
+def _write(image: Image.Image, target: str, about: dict) -> None:
+    """Write a PNG whose text chunk `flowinone` holds `about` as JSON."""
+    text = PngInfo()
+    text.add_text("flowinone", json.dumps(about))
+    content = io.BytesIO()
+    image.save(content, "PNG", pnginfo=text)
+    if target == STANDARD:
+        sys.stdout.buffer.write(content.getvalue())
+        sys.stdout.buffer.flush()
+        return
+    path = Path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        unfinished.write_bytes(content.getvalue())
+        os.replace(unfinished, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            unfinished.unlink()

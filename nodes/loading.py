@@ -1,0 +1,71 @@
+"""Load FlowInOne."""
+
+import os
+
+import torch
+from comfy_api.latest import io
+
+from ..comfyui_flowinone import folders
+from .types import CATEGORY, Encoder
+
+NO_VAE = "none"
+
+
+class FlowInOneLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FlowInOneLoader",
+            display_name="Load FlowInOne",
+            category=CATEGORY,
+            description="Loads the FlowInOne network, the vision encoder that reads prompt pictures, and the VAE.",
+            search_aliases=["flowinone", "flow in one", "visual prompt", "janus", "load model"],
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=folders.files(folders.NETWORKS),
+                    tooltip="The FlowInOne network: flowinone_256px.pth as published or converted. Files in models/flowinone.",
+                ),
+                io.Combo.Input(
+                    "vision",
+                    options=folders.files(folders.VISION_ENCODERS),
+                    tooltip="Janus-Pro-1B; only its vision tower and aligner are read. Files in models/clip_vision.",
+                ),
+                io.Combo.Input(
+                    "vae",
+                    options=[*folders.files(folders.AUTOENCODERS), NO_VAE],
+                    tooltip="A Stable Diffusion 1.x VAE. Files in models/vae. Choose none to connect a Load VAE node instead.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=["default", "float32", "bfloat16", "float16"],
+                    default="default",
+                    tooltip="How weights are kept and computed. default suits the device; float32 is what the authors run.",
+                    advanced=True,
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The velocity network."),
+                Encoder.Output(display_name="encoder", tooltip="Vision tower and prompt encoder."),
+                io.Vae.Output(tooltip="The VAE, unless vae is none."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint, vision, vae, dtype):
+        chosen = [(folders.NETWORKS, checkpoint), (folders.VISION_ENCODERS, vision), (folders.AUTOENCODERS, vae)]
+        paths = [folders.path_of(folder, name) for folder, name in chosen if name != NO_VAE]
+        return [(path, os.path.getmtime(path), os.path.getsize(path)) for path in paths]
+
+    @classmethod
+    def execute(cls, checkpoint, vision, vae, dtype) -> io.NodeOutput:
+        # On first use: transformers takes seconds to import.
+        from ..comfyui_flowinone.loading import load_flowinone, load_vae
+
+        model, encoder = load_flowinone(
+            folders.path_of(folders.NETWORKS, checkpoint),
+            folders.path_of(folders.VISION_ENCODERS, vision),
+            None if dtype == "default" else getattr(torch, dtype),
+        )
+        autoencoder = None if vae == NO_VAE else load_vae(folders.path_of(folders.AUTOENCODERS, vae))
+        return io.NodeOutput(model, encoder, autoencoder)

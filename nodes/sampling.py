@@ -1,0 +1,79 @@
+"""FlowInOne Sampler."""
+
+from comfy_api.latest import io
+
+from ..comfyui_flowinone.encoder import image_latents
+from ..comfyui_flowinone.pictures import to_pictures
+from ..comfyui_flowinone.sampling import sample, to_latent
+from ..flowinone.sampling import FIXED_STEP_SOLVERS, draw_noise
+from .types import CATEGORY, Encoder
+
+
+class FlowInOneSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FlowInOneSampler",
+            display_name="FlowInOne Sampler",
+            category=CATEGORY,
+            description="Answers a prompt picture with a latent. Decode it with FlowInOne VAE Decode or the stock VAE Decode.",
+            search_aliases=["flowinone", "visual prompt", "flow matching", "ksampler"],
+            inputs=[
+                io.Model.Input("model", tooltip="From Load FlowInOne."),
+                Encoder.Input("encoder", tooltip="From Load FlowInOne."),
+                io.Vae.Input("vae", tooltip="From Load FlowInOne, or a Stable Diffusion 1.x VAE."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The prompt picture: what you want stands on it as words, boxes, arrows or doodles. Square ones work best. Each picture of a batch gets its own answer.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Picture i of a batch uses seed + i, on the CPU: the same seed gives the same picture on every device.",
+                ),
+                io.Int.Input(
+                    "steps", default=50, min=1, max=1000, tooltip="Solver steps. More follow instructions better; the authors use 50."
+                ),
+                io.Float.Input(
+                    "guidance_scale",
+                    default=7.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="How strongly the prompt pulls. The authors use 7; 1 is twice as fast and follows the prompt least.",
+                ),
+                io.Combo.Input(
+                    "solver",
+                    options=list(FIXED_STEP_SOLVERS),
+                    default="euler",
+                    tooltip="euler is the authors', with their time grid. midpoint and heun look twice a step, rk4 four times.",
+                ),
+                io.Boolean.Input(
+                    "bypass",
+                    default=False,
+                    tooltip="Do not look at the prompt picture's pixels while sampling. Turn on for class-to-image and text-to-image prompts, off for edits.",
+                ),
+                io.Boolean.Input(
+                    "sample_posterior",
+                    default=True,
+                    advanced=True,
+                    tooltip="Draw the start and the picture's latent at random, by the seed, as the authors do. Off takes the most likely ones, whatever the seed.",
+                ),
+            ],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, encoder, vae, image, seed, steps, guidance_scale, solver, bypass, sample_posterior
+    ) -> io.NodeOutput:
+        pictures = to_pictures(image)
+        seeds = [(seed + i) % 2**64 for i in range(len(pictures))]
+        noise = draw_noise(seeds, encoder.config.latent_shape) if sample_posterior else (None, None)
+        source = encoder.source_latents(pictures, noise[0])
+        image_latent = image_latents(vae, pictures, encoder.config.latent_size, noise[1])
+        latents = sample(model, source, image_latent, bypass, steps, guidance_scale, solver)
+        return io.NodeOutput(to_latent(latents))

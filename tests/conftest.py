@@ -1,0 +1,37 @@
+"""Fixtures that more than one room's tests use."""
+
+import sys
+
+import pytest
+from safetensors.torch import load_file
+
+from tests import tiny
+from tests.host.comfyui.launch import TorchvisionOperators
+
+# transformers imports torchvision where it finds one, and the one that ComfyUI needs here may not fit this torch.
+sys.meta_path.insert(0, TorchvisionOperators())
+
+
+def relative_error(value, reference) -> float:
+    """Norm of the difference over the reference's norm, in float64."""
+    value, reference = value.double(), reference.double()
+    return float((value - reference).norm() / reference.norm())
+
+
+@pytest.fixture(scope="session")
+def upstream():
+    """The tensors that the public implementation gave, by fixture file."""
+    return lambda name: load_file(tiny.FIXTURES / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory):
+    """The three tiny models as files, by the pipeline's argument names."""
+    return tiny.write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def network():
+    from flowinone import FlowInOneModel
+
+    return FlowInOneModel.from_state_dict(tiny.network_weights())

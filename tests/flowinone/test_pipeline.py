@@ -1,0 +1,146 @@
+"""The pipeline gives upstream's pictures, from files, saved folders, batches and seeds alike."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from flowinone import FlowInOnePipeline
+from tests import tiny
+from tests.conftest import relative_error
+
+
+@pytest.fixture(scope="module")
+def pipe(model_files):
+    pipeline = FlowInOnePipeline.from_single_files(**model_files)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    return [Image.open(tiny.FIXTURES / "preprocess" / f"{name}.png").convert("RGB") for name in ("wide", "tall", "small")]
+
+
+def as_tensor(images):
+    return torch.from_numpy(np.stack([np.asarray(image) for image in images])).float() / 255
+
+
+@pytest.mark.parametrize(("route", "bypass"), [("dual", False), ("skip", True)])
+def test_picture_to_picture_is_upstreams(pipe, prompts, upstream, route, bypass):
+    reference = upstream("end_to_end_tiny")
+    settings = dict(steps=4, guidance_scale=7.0, bypass=bypass, sample_posterior=False)
+    latents = pipe(prompts[0], output_type="latent", **settings).images
+    assert relative_error(latents, reference[f"latent/{route}"]) < 1e-4
+    images = pipe(prompts[0], output_type="pt", **settings).images
+    assert (images - reference[f"image/{route}"]).abs().max() < 2e-3
+
+
+def test_source_and_image_latent_are_upstreams(pipe, prompts, upstream):
+    reference = upstream("end_to_end_tiny")
+    source, image_latent = pipe.encode(prompts[:1])
+    assert relative_error(source, reference["source_latent"]) < 1e-4
+    assert relative_error(image_latent, reference["image_latent"]) < 1e-4
+
+
+def test_a_batch_gives_what_its_members_give_alone_with_their_seeds(pipe, prompts):
+    bypass = [False, True, False]
+    together = pipe(prompts, steps=3, generator=5, bypass=bypass, output_type="pt").images
+    for i, prompt in enumerate(prompts):
+        alone = pipe(prompt, steps=3, generator=torch.Generator().manual_seed(5 + i), bypass=bypass[i], output_type="pt")
+        # Guidance 7 enlarges float32's rounding, which depends on the batch's size.
+        assert (together[i] - alone.images[0]).abs().max() < 1e-3
+
+
+def test_both_draws_follow_the_seed(pipe, prompts):
+    def latents(seed):
+        return pipe(prompts[0], steps=1, generator=seed, output_type="latent").images
+
+    assert torch.equal(latents(1), latents(1))
+    assert not torch.equal(latents(1), latents(2))
+    noise = torch.ones(1, 4, 32, 32)
+    source, image_latent = pipe.encode(prompts[:1])
+    noisy_source, same_latent = pipe.encode(prompts[:1], source_noise=noise)
+    same_source, noisy_latent = pipe.encode(prompts[:1], image_noise=noise)
+    assert torch.equal(image_latent, same_latent) and not torch.equal(source, noisy_source)
+    assert torch.equal(source, same_source) and not torch.equal(image_latent, noisy_latent)
+
+
+def test_without_a_generator_torchs_own_seed_decides(pipe, prompts):
+    def latents():
+        torch.manual_seed(0)
+        return pipe(prompts[0], steps=1, output_type="latent").images
+
+    assert torch.equal(latents(), latents())
+
+
+def test_output_types_show_one_picture(pipe, prompts):
+    outputs = {
+        kind: pipe(prompts[:2], steps=1, generator=0, output_type=kind).images for kind in ("pil", "np", "pt")
+    }
+    assert [image.size for image in outputs["pil"]] == [(256, 256)] * 2
+    assert outputs["np"].shape == (2, 256, 256, 3)
+    assert outputs["pt"].shape == (2, 3, 256, 256)
+    assert np.array_equal(outputs["np"], outputs["pt"].permute(0, 2, 3, 1).numpy())
+    assert (as_tensor(outputs["pil"]) - torch.from_numpy(outputs["np"])).abs().max() <= 0.5 / 255 + 1e-6
+    as_tuple = pipe(prompts[:2], steps=1, generator=0, output_type="pt", return_dict=False)
+    assert torch.equal(as_tuple[0], outputs["pt"])
+
+
+def test_saved_folder_gives_the_same_picture(pipe, prompts, tmp_path):
+    pipe.save_pretrained(tmp_path)
+    again = FlowInOnePipeline.from_pretrained(tmp_path)
+    again.set_progress_bar_config(disable=True)
+    settings = dict(steps=2, generator=3, output_type="pt")
+    assert (pipe(prompts[0], **settings).images - again(prompts[0], **settings).images).abs().max() < 1e-4
+    assert again.vae.config.scaling_factor == 0.2301
+
+
+def test_saved_folder_keeps_head_counts(tmp_path, model_files):
+    from safetensors.torch import load_file, save_file
+
+    network = tmp_path / "four_heads.safetensors"
+    save_file(load_file(model_files["checkpoint"]), network, {"flowinone.config": '{"coarse_heads": 4, "context_heads": 8}'})
+    pipe = FlowInOnePipeline.from_single_files(**(model_files | {"checkpoint": network}))
+    assert pipe.model.velocity_network.config.coarse_heads == 4
+    pipe.save_pretrained(tmp_path / "saved")
+    again = FlowInOnePipeline.from_pretrained(tmp_path / "saved")
+    assert again.model.velocity_network.coarse.blocks[0].self_attention.heads == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sixteen_bit_pipelines_give_nearly_the_same_picture(pipe, prompts, model_files, dtype):
+    half = FlowInOnePipeline.from_single_files(**model_files, dtype=dtype)
+    half.set_progress_bar_config(disable=True)
+    assert {module.dtype for module in half.components.values()} == {dtype}
+    settings = dict(steps=2, guidance_scale=1, sample_posterior=False, output_type="pt")
+    difference = half(prompts[0], **settings).images - pipe(prompts[0], **settings).images
+    # The random decoder amplifies rounding to single grey levels here and there; on average they agree.
+    assert difference.abs().mean() < 0.02
+
+
+def test_every_step_is_reported(pipe, prompts):
+    reports = []
+    pipe(
+        prompts[0],
+        steps=3,
+        output_type="latent",
+        callback_on_step_end=lambda pipeline, done, total, guess: reports.append((pipeline, done, total, guess.shape)),
+    )
+    assert reports == [(pipe, done, 3, (1, 4, 32, 32)) for done in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(image=[]), "image is an empty list"),
+        (dict(output_type="jpeg"), "output_type 'jpeg' is unknown"),
+        (dict(bypass=[True, False]), "bypass has 2 entries for 1 pictures"),
+        (dict(generator=[torch.Generator()] * 3), "generator has 3 entries for 1 pictures"),
+        (dict(solver="leapfrog"), "solver 'leapfrog' is unknown"),
+        (dict(steps=0), "steps is 0"),
+    ],
+)
+def test_bad_arguments_are_named(pipe, prompts, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pipe(**(dict(image=prompts[0], steps=1) | arguments))

@@ -1,0 +1,166 @@
+"""Solvers follow known flows with their order of accuracy; guidance and noise are what the formulas say."""
+
+import math
+
+import pytest
+import torch
+
+from flowinone import sampling
+from tests.conftest import relative_error
+
+
+def growth(x, t):
+    """dx/dt = cos(t)·x, whose solution is x(0)·exp(sin t)."""
+    return math.cos(t) * x
+
+
+def error_after(solver, steps):
+    start = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
+    end = sampling.integrate(growth, start, solver, steps)
+    return float((end - start * math.exp(math.sin(1))).abs().max())
+
+
+@pytest.mark.parametrize(
+    ("solver", "order"),
+    [("euler", 1), ("euler_uniform", 1), ("midpoint", 2), ("heun", 2), ("adams_bashforth2", 2), ("rk4", 4)],
+)
+def test_error_shrinks_with_the_solvers_order(solver, order):
+    # Steps small enough for the leading term, large enough to stay above upstream's 1e-5 cut-off and float64 rounding.
+    coarse, fine = (16, 32) if order == 4 else (40, 80)
+    measured = math.log2(error_after(solver, coarse) / error_after(solver, fine))
+    assert abs(measured - order) < 0.15
+
+
+def test_adaptive_solver_reaches_its_tolerance():
+    start = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
+    exact = start * math.exp(math.sin(1))
+    errors = [
+        float((sampling.dopri5(growth, start, tolerance=tolerance) - exact).abs().max()) for tolerance in (1e-3, 1e-6)
+    ]
+    assert errors[0] < 1e-2
+    assert errors[1] < 1e-5
+
+
+@pytest.mark.parametrize("solver", [*sampling.SOLVERS])
+def test_a_constant_velocity_is_solved_exactly(solver):
+    start = torch.zeros(2, 3, dtype=torch.float64)
+    end = sampling.integrate(lambda x, t: torch.full_like(x, 2.0), start, solver, steps=7)
+    # Upstream's Euler stops 1e-5 before the end.
+    assert torch.allclose(end, torch.full_like(end, 2.0), atol=3e-5 if solver == "euler" else 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("solver", "evaluations"),
+    [("euler", 6), ("euler_uniform", 6), ("midpoint", 12), ("heun", 12), ("rk4", 24), ("adams_bashforth2", 7)],
+)
+def test_evaluations_a_step(solver, evaluations):
+    times = []
+
+    def velocity(x, t):
+        times.append(t)
+        return x
+
+    sampling.integrate(velocity, torch.ones(1, 1), solver, steps=6)
+    assert len(times) == evaluations
+    assert all(0 <= t <= 1 for t in times)
+
+
+def test_upstreams_euler_evaluates_at_both_ends_and_steps_evenly():
+    assert sampling.upstream_times(5) == pytest.approx([0, 0.2499975, 0.499995, 0.7499925, 0.99999])
+    seen = []
+    end = sampling.integrate(lambda x, t: seen.append(t) or torch.ones_like(x), torch.zeros(1), "euler", 5)
+    assert seen == sampling.upstream_times(5)
+    assert float(end) == pytest.approx(1 - 1e-5)
+
+
+@pytest.mark.parametrize("solver", [*sampling.FIXED_STEP_SOLVERS])
+def test_one_step_is_allowed(solver):
+    assert torch.isfinite(sampling.integrate(growth, torch.ones(1), solver, 1))
+
+
+@pytest.mark.parametrize("solver", [*sampling.FIXED_STEP_SOLVERS])
+def test_steps_are_reported_with_a_guess_that_ends_at_the_answer(solver):
+    reports = []
+    end = sampling.integrate(growth, torch.ones(1), solver, 8, on_step=lambda *report: reports.append(report))
+    assert [(done, total) for done, total, _ in reports] == [(i, 8) for i in range(1, 9)]
+    assert reports[-1][2] == pytest.approx(float(end), abs=1e-4)
+    # From the first step on the guess is nearer the end than the start was.
+    assert abs(float(reports[0][2] - end)) < abs(float(1 - end))
+
+
+def test_adaptive_solver_reports_per_cent():
+    reports = []
+    sampling.integrate(growth, torch.ones(1), "dopri5", on_step=lambda done, total, x: reports.append((done, total)))
+    assert reports[-1] == (100, 100)
+    assert reports == sorted(reports)
+
+
+@pytest.mark.parametrize("solver", [*sampling.SOLVERS])
+def test_what_the_report_raises_stops_the_solver(solver):
+    class Cancelled(Exception):
+        pass
+
+    evaluations = []
+
+    def velocity(x, t):
+        evaluations.append(t)
+        return x
+
+    def cancel(done, total, guess):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        sampling.integrate(velocity, torch.ones(1), solver, 1000, on_step=cancel)
+    assert len(evaluations) <= 10
+
+
+def test_unknown_solver_and_no_steps_are_refused():
+    with pytest.raises(ValueError, match="solver 'leapfrog' is unknown; choose one of euler, "):
+        sampling.integrate(growth, torch.ones(1), "leapfrog")
+    with pytest.raises(ValueError, match="steps is 0; at least 1"):
+        sampling.integrate(growth, torch.ones(1), "heun", 0)
+
+
+@pytest.mark.parametrize(("scale", "rows"), [(1.0, 2), (7.0, 4), (0.0, 4)])
+def test_guidance_mixes_both_branches_from_one_batch(scale, rows):
+    calls = []
+
+    def network(x, t, image_latent, null, bypass):
+        calls.append(x.shape[0])
+        assert image_latent.shape[0] == null.shape[0] == bypass.shape[0] == t.shape[0] == x.shape[0]
+        return torch.where(null[:, None], -x, x + image_latent)
+
+    image_latent = torch.tensor([[1.0], [2.0]])
+    velocity = sampling.guided_velocity(network, image_latent, torch.tensor([True, False]), scale)
+    x = torch.tensor([[10.0], [20.0]])
+    assert torch.equal(velocity(x, 0.5), -x + scale * (x + image_latent + x))
+    assert calls == [rows]
+
+
+def test_four_guided_euler_steps_are_upstreams(network, upstream):
+    reference = upstream("flowinone_tiny")
+    for route, bypass in (("dual", False), ("skip", True)):
+        velocity = sampling.guided_velocity(
+            lambda x, t, latent, null, bypass: network.velocity(x, t, latent, null=null, bypass=bypass),
+            reference["image_latent"],
+            torch.tensor([bypass] * 2),
+            7.0,
+        )
+        end = sampling.integrate(velocity, reference["x"], "euler", 4)
+        assert relative_error(end, reference[f"euler/4steps/cfg7.0/{route}"]) < 1e-4
+
+
+def test_noise_of_an_item_depends_on_its_seed_alone():
+    source, image = sampling.draw_noise([3, 4], (4, 8, 8))
+    assert source.shape == image.shape == (2, 4, 8, 8)
+    alone_source, alone_image = sampling.draw_noise([4], (4, 8, 8))
+    assert torch.equal(source[1:], alone_source)
+    assert torch.equal(image[1:], alone_image)
+    assert not torch.equal(source[0], source[1])
+    assert not torch.equal(source, image)
+
+
+def test_source_latent_follows_mean_and_log_variance():
+    mean, logvar, noise = torch.tensor([1.0]), torch.tensor([2 * math.log(3)]), torch.tensor([2.0])
+    assert sampling.source_latent(mean, logvar, noise) == pytest.approx(7.0)
+    assert sampling.source_latent(mean, logvar, None) is mean

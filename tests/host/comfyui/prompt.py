@@ -1,0 +1,16 @@
+"""Find and change nodes of an API prompt by their class, so that nobody depends on the ids in a workflow file."""
+
+from __future__ import annotations
+
+
+def node_id(prompt: dict, class_type: str) -> str:
+    """The id of the only node of a class. Raises ValueError if there is none, or more than one."""
+    found = [name for name, node in prompt.items() if node["class_type"] == class_type]
+    if len(found) != 1:
+        raise ValueError(f"The workflow has {len(found)} {class_type} nodes where exactly one is expected")
+    return found[0]
+
+
+def inputs_of(prompt: dict, class_type: str) -> dict:
+    """The inputs of the only node of a class, to change in place."""
+    return prompt[node_id(prompt, class_type)]["inputs"]
