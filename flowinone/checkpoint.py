@@ -32,7 +32,7 @@ def load_network(
 def load_vision(
     path: str | os.PathLike, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
-    """Janus-Pro's vision tower and aligner under transformers' names, out of any Janus-Pro file; else as `load_network`."""
+    """Janus-Pro's vision tower and aligner under transformers' names, out of any Janus-Pro file; see `load_network`."""
     file = open_weights(path)
     return _read(file, checked_vision(file), dtype, device)
 
@@ -40,9 +40,10 @@ def load_vision(
 def load_autoencoder(
     path: str | os.PathLike, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
-    """A Stable Diffusion VAE, unprefixed, under its own (ldm's or diffusers') names, out of a VAE file or a whole checkpoint.
+    """A Stable Diffusion VAE under its own (ldm's or diffusers') names, out of a VAE file or a whole checkpoint.
 
-    Raises CheckpointError for other autoencoders, SDXL's among them: it has the same tensors but other latents. Else as `load_network`.
+    Raises CheckpointError for other autoencoders, an SDXL checkpoint's among them, which has the same tensors but other
+    latents. See `load_network`.
     """
     file = open_weights(path)
     return _read(file, checked_autoencoder(file), dtype, device)
@@ -80,7 +81,7 @@ class Recognised:
 _EXPECTED = {
     "network": "the FlowInOne keys stages.* (upstream) or velocity_network.* (converted)",
     "vision": "Janus-Pro's keys vision_model.* and aligner.*",
-    "autoencoder": "a Stable Diffusion 1.x VAE's keys encoder.* and decoder.*, or a whole checkpoint's first_stage_model.*",
+    "autoencoder": "a Stable Diffusion 1.x VAE's keys encoder.* and decoder.*, or a checkpoint's first_stage_model.*",
 }
 
 # What it is, which part it serves as, and how a key of such files begins; the first row that fits any key decides.
@@ -114,11 +115,11 @@ def recognise(file: WeightFile) -> Recognised:
 
 
 def checked_network(file: WeightFile) -> tuple[Recipe, FlowInOneConfig]:
-    """The recipe for a FlowInOne network, and its configuration. Raises CheckpointError unless the file is exactly such a network."""
+    """The recipe for a FlowInOne network, and its configuration; CheckpointError unless the file is exactly such."""
     _expect(file, "network")
     foreign = [name for name in file if native_name(name) is None and not name.startswith(TRAINING_ONLY)]
     if foreign:
-        raise CheckpointError(f"{file.path} holds {_listed(foreign)}, no part of FlowInOne; {_expected('network')}")
+        raise _foreign(file, foreign)
     recipe = network_recipe(file)
     tensors, heads = outline(file, recipe), _head_counts(file)
     try:
@@ -128,35 +129,44 @@ def checked_network(file: WeightFile) -> tuple[Recipe, FlowInOneConfig]:
     differences = compare_tensors(FlowInOneModel(config, device="meta"), tensors)
     # A complaint names tensors as the user's own file does.
     upstream = any(upstream_name(name) == name for name in file)
-    names = {kind: [upstream_name(name) if upstream else name for name in found] for kind, found in differences.items()}
-    if names["missing"]:
-        raise CheckpointError(f"{file.path} lacks {_listed(names['missing'])}; download it again")
-    if names["unexpected"]:
-        raise CheckpointError(f"{file.path} holds {_listed(names['unexpected'])}, no part of FlowInOne; {_expected('network')}")
-    if names["misshapen"]:
-        raise CheckpointError(f"{file.path} holds {_listed(names['misshapen'])}, in shapes that do not fit the other tensors'")
+    missing, unexpected, misshapen = (
+        [upstream_name(name) if upstream else name for name in differences[kind]]
+        for kind in ("missing", "unexpected", "misshapen")
+    )
+    if missing:
+        raise CheckpointError(f"{file.path} lacks {_listed(missing)}; download it again")
+    if unexpected:
+        raise _foreign(file, unexpected)
+    if misshapen:
+        raise CheckpointError(f"{file.path} holds {_listed(misshapen)}, in shapes that do not fit the other tensors'")
     return recipe, config
 
 
 def checked_vision(file: WeightFile) -> Recipe:
-    """The recipe for Janus-Pro's vision tower and aligner. Raises CheckpointError if the file is not theirs, or lacks tensors."""
+    """The recipe for Janus-Pro's vision tower and aligner; CheckpointError if the file is not theirs or lacks tensors."""
     _expect(file, "vision")
     recipe = vision_recipe(file)
-    whole = ("vision_model.embeddings.patch_embedding", "vision_model.embeddings.position_embedding", "vision_model.post_layernorm",
-             "vision_model.encoder.layers.0.mlp.fc1", "aligner.fc1", "aligner.hidden_layers.0")  # fmt: skip
-    missing = [f"{module}.weight" for module in whole if f"{module}.weight" not in recipe]
-    # Layers are alike, so that what one of them has, all have.
-    in_layers = [name.split(".", 4)[3:] for name in recipe if name.startswith("vision_model.encoder.layers.")]
-    layers, leaves = 1 + max((int(number) for number, _ in in_layers), default=-1), sorted({leaf for _, leaf in in_layers})
-    every = [f"vision_model.encoder.layers.{number}.{leaf}" for number in range(layers) for leaf in leaves]
-    missing += [name for name in every if name not in recipe and name not in missing]
+    layer = "vision_model.encoder.layers"
+    whole = [
+        "vision_model.embeddings.patch_embedding.weight",
+        "vision_model.embeddings.position_embedding.weight",
+        "vision_model.post_layernorm.weight",
+        f"{layer}.0.mlp.fc1.weight",
+        "aligner.fc1.weight",
+        "aligner.hidden_layers.0.weight",
+    ]
+    # Layers are alike: what one of them has, all have.
+    in_layers = [name.split(".", 4)[3:] for name in recipe if name.startswith(f"{layer}.")]
+    count = 1 + max((int(number) for number, _ in in_layers), default=-1)
+    whole += [f"{layer}.{number}.{leaf}" for number in range(count) for leaf in sorted({leaf for _, leaf in in_layers})]
+    missing = [name for name in dict.fromkeys(whole) if name not in recipe]
     if missing:
         raise CheckpointError(f"{file.path} lacks {_listed(missing)} (transformers' names); {_expected('vision')}")
     return recipe
 
 
 def checked_autoencoder(file: WeightFile) -> Recipe:
-    """The recipe for a Stable Diffusion VAE. Raises CheckpointError if the file has none, another one, or lacks tensors."""
+    """The recipe for a Stable Diffusion VAE; CheckpointError if the file has none, another one, or lacks tensors."""
     recognised = _expect(file, "autoencoder")
     recipe = autoencoder_recipe(file)
     if not recipe:
@@ -168,10 +178,17 @@ def checked_autoencoder(file: WeightFile) -> Recipe:
     if channels != 4:
         family = " (Flux and Stable Diffusion 3 have such)" if channels == 16 else ""
         raise CheckpointError(
-            f"{file.path} is a VAE with {channels} latent channels{family}; expected a Stable Diffusion 1.x VAE, which has 4"
+            f"{file.path} is a VAE with {channels} latent channels{family}; expected Stable Diffusion 1.x's, which has 4"
         )
-    whole = ("encoder.conv_in", "encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in", "decoder.conv_out")
-    missing = [f"{module}.weight" for module in whole if f"{module}.weight" not in recipe]
+    ends = (
+        "encoder.conv_in",
+        "encoder.conv_out",
+        "quant_conv",
+        "post_quant_conv",
+        "decoder.conv_in",
+        "decoder.conv_out",
+    )
+    missing = [f"{module}.weight" for module in ends if f"{module}.weight" not in recipe]
     if missing:
         raise CheckpointError(f"{file.path} lacks {_listed(missing)}; {_expected('autoencoder')}")
     return recipe
@@ -182,6 +199,10 @@ def _expect(file: WeightFile, part: str) -> Recognised:
     if recognised.part != part:
         raise CheckpointError(f"{file.path} is {recognised.what} (found {recognised.found}); {_expected(part)}")
     return recognised
+
+
+def _foreign(file: WeightFile, names: list[str]) -> CheckpointError:
+    return CheckpointError(f"{file.path} holds {_listed(names)}, no part of FlowInOne; {_expected('network')}")
 
 
 def _expected(part: str) -> str:

@@ -65,7 +65,7 @@ def _add_generate(commands) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from .generation import GenerationSettings, answer_all, plan, pipeline_from
+    from .generation import GenerationSettings, answer_all, pipeline_from, plan
 
     settings = GenerationSettings(
         seed=options.seed,

@@ -36,12 +36,12 @@ def convert(
 ) -> None:
     """Write the part of FlowInOne that `source` holds as one safetensors file.
 
-    A network comes out without its training-only tensors; Janus-Pro as vision tower and aligner, under transformers' names; a VAE
-    or Stable Diffusion checkpoint as the VAE, unprefixed. `to_upstream` gives the network CSU-JPG's names and the vision encoder
-    DeepSeek's; a VAE keeps its own. Floating-point tensors are cast to `dtype` if one is given.
+    A network comes out without its training-only tensors, Janus-Pro as vision tower and aligner under transformers' names,
+    a VAE or Stable Diffusion checkpoint as the VAE alone. `to_upstream` gives the network CSU-JPG's names and the vision
+    encoder DeepSeek's; a VAE keeps its own. Floating-point tensors are cast to `dtype` if one is given.
 
-    The metadata say what the file is and which file it was made from first: a second conversion keeps the checksum and licence
-    that it finds. `progress` gets bytes done and in total, of which the source's own count where its checksum is computed.
+    The metadata say what the file is and what it was first made from: a second conversion keeps the checksum and licence
+    that it finds. `progress` gets bytes done and in total; the source's count too, when their checksum is computed.
     Memory holds one tensor at a time. The target appears whole or not at all, and an earlier one stays until then.
     Raises CheckpointError for a source without such a part and for a target that cannot be written.
     """
@@ -51,10 +51,11 @@ def convert(
     tensors = {name: cast(tensor, dtype, "meta") for name, tensor in outline(file, recipe).items()}
     # Widest dtype first, as safetensors does it, keeps every tensor aligned.
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values() if tensor.is_floating_point()}
     size = sum(tensor.nbytes for tensor in tensors.values())
     free = shutil.disk_usage(target.parent).free
     if size > free:
-        raise CheckpointError(f"{target} needs {_gigabytes(size)} and its disk has {_gigabytes(free)} free; make room for it")
+        raise CheckpointError(f"{target} needs {_gigabytes(size)} and its disk has {_gigabytes(free)} free; make room")
 
     earlier = {key: value for key, value in file.metadata.items() if key.startswith("flowinone.")}
     unhashed = [] if "flowinone.source_sha256" in earlier else file.files
@@ -72,7 +73,7 @@ def convert(
         **earlier,
         "format": "pt",
         "flowinone.kind": part,
-        "flowinone.dtype": ",".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()})),
+        "flowinone.dtype": ",".join(sorted(dtypes)),
         **about,
     }
     with _replacing(target) as stream:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from . import __version__
 from .pipeline import FlowInOnePipeline
 from .preprocess import as_rgb
+from .sampling import check_solver
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 STANDARD = "-"
@@ -32,6 +33,9 @@ class GenerationSettings:
     guidance_scale: float
     solver: str
     bypass: bool
+
+    def __post_init__(self):
+        check_solver(self.solver)
 
 
 @dataclasses.dataclass(frozen=True)

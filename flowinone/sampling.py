@@ -78,8 +78,9 @@ def adams_bashforth2(velocity: Velocity, x: Tensor, grid: Sequence[float]) -> St
         if previous is None:
             slope = (v + velocity(x + h * v, t_next)) / 2
         else:
-            slope = v + h / (2 * (t - t_previous)) * (v - previous)
-        previous, t_previous = v, t
+            t_before, v_before = previous
+            slope = v + h / (2 * (t - t_before)) * (v - v_before)
+        previous = t, v
         yield (x := x + h * slope), _end(x, t_next, v)
 
 
@@ -133,16 +134,21 @@ def integrate(
     `on_step(done, total, guess)` follows every step, with the present guess [B, ...] of the end; what it raises stops the solver.
     The adaptive dopri5 chooses its own steps and ignores `steps`. Raises ValueError for an unknown solver or steps < 1.
     """
-    if solver not in SOLVERS:
-        raise ValueError(f"solver {solver!r} is unknown; choose one of {', '.join(SOLVERS)}")
+    check_solver(solver)
     if solver == "dopri5":
         return dopri5(velocity, x, on_step)
     if steps < 1:
         raise ValueError(f"steps is {steps}; at least 1 is needed")
-    for done, (x, guess) in enumerate(FIXED_STEP_SOLVERS[solver](velocity, x, steps), start=1):
+    for done, (state, guess) in enumerate(FIXED_STEP_SOLVERS[solver](velocity, x, steps), start=1):
         if on_step is not None:
             on_step(done, steps, guess)
-    return x
+    return state
+
+
+def check_solver(name: str) -> None:
+    """Raise ValueError, naming the known ones, for an unknown solver."""
+    if name not in SOLVERS:
+        raise ValueError(f"solver {name!r} is unknown; choose one of {', '.join(SOLVERS)}")
 
 
 def guided_velocity(

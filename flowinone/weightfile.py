@@ -1,4 +1,4 @@
-"""Weights files in all the forms they are passed around in: safetensors and PyTorch's, sharded, wrapped, and mistaken ones."""
+"""Weights files in the forms they are passed around in: safetensors and PyTorch's, sharded, wrapped, mistaken."""
 
 import json
 import os
@@ -43,7 +43,7 @@ _LARGEST_HEADER = 100_000_000
 
 
 class WeightFile(Mapping[str, Tensor]):
-    """The tensors of a weights file, or of all files of a sharded one, by name; each is memory-mapped when it is asked for.
+    """The tensors of a weights file, or of all files of a sharded one, by name; each is memory-mapped when asked for.
 
     Names are the stored ones without the wrapping prefix (`module.`, `model.` and the like) that all of them carry.
     `path` is what the user gave, `files` what it stands for, `metadata` a safetensors file's.
@@ -77,9 +77,10 @@ class WeightFile(Mapping[str, Tensor]):
 
 
 def open_weights(path: str | os.PathLike) -> WeightFile:
-    """Open a weights file: safetensors or PyTorch's, one of a set of shards, a shard index, or a folder with one of these.
+    """Open a weights file: safetensors or PyTorch's, one of a set of shards, a shards' index, or a folder with such.
 
-    PyTorch files are read as weights only, so that no code in them runs; those from before version 1.6 are read into memory whole.
+    PyTorch files are read as weights only, so that no code in them runs; those from before version 1.6 are not mapped
+    but read whole.
     Raises CheckpointError for anything that is not a whole weights file.
     """
     path = Path(path)
@@ -116,7 +117,8 @@ def _only_candidate(folder: Path) -> Path:
     # The parts of one sharded checkpoint are one candidate.
     candidates = list({_SHARD.sub(r"\1\4", file.name): file for file in candidates}.values())
     if not candidates:
-        raise CheckpointError(f"{folder} is a folder without weights; expected a file that ends in {', '.join(_SUFFIXES)}")
+        suffixes = ", ".join(_SUFFIXES)
+        raise CheckpointError(f"{folder} is a folder without weights; expected a file that ends in {suffixes}")
     if len(candidates) > 1:
         names = ", ".join(file.name for file in candidates)
         raise CheckpointError(f"{folder} is a folder with several weights files ({names}); choose one of them")
@@ -128,7 +130,8 @@ def _indexed(index: Path) -> list[Path]:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         return [index.with_name(name) for name in sorted(set(weight_map.values()))]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{index} is not an index of weights files (it has no weight_map); download it again") from None
+        what = "not an index of weights files (it has no weight_map)"
+        raise CheckpointError(f"{index} is {what}; download it again") from None
 
 
 class _SafetensorsPart:
@@ -206,7 +209,8 @@ def _check_not_truncated(path: Path) -> None:
         if expected <= size:
             try:
                 header = json.loads(stream.read(expected - 8))
-                expected += max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+                header.pop("__metadata__", None)
+                expected += max((entry["data_offsets"][1] for entry in header.values()), default=0)
             except (ValueError, KeyError, TypeError, AttributeError, IndexError):
                 return  # a header that safetensors itself will complain about
     if expected > size:

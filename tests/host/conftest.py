@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -23,8 +24,14 @@ def server(tmp_path_factory):
     from tests.tiny import write_models
 
     base = tmp_path_factory.mktemp("comfyui")
-    write_models(base / "models")
-    with ComfyServer(comfyui, os.environ.get("FLOWINONE_COMFYUI_PYTHON", sys.executable), base) as running:
+    tiny = write_models(base / "models")
+    # A second place for networks, made known the way users do it.
+    elsewhere = tmp_path_factory.mktemp("more models")
+    shutil.copy(tiny["checkpoint"], elsewhere / "flowinone_elsewhere.safetensors")
+    paths = base / "extra_model_paths.yaml"
+    paths.write_text(json.dumps({"tests": {"base_path": str(elsewhere), "flowinone": "."}}), encoding="utf-8")
+    python = os.environ.get("FLOWINONE_COMFYUI_PYTHON", sys.executable)
+    with ComfyServer(comfyui, python, base, arguments=("--extra-model-paths-config", str(paths))) as running:
         yield running
 
 
