@@ -125,7 +125,7 @@ def checked_network(file: WeightFile) -> tuple[Recipe, FlowInOneConfig]:
     try:
         config = FlowInOneConfig.from_shapes({name: tensor.shape for name, tensor in tensors.items()}, **heads)
     except (ValueError, IndexError) as error:
-        raise CheckpointError(f"{file.path} is no usable FlowInOne network: {error}") from error
+        raise CheckpointError(f"{file.path} cannot be used: {error}") from error
     differences = compare_tensors(FlowInOneModel(config, device="meta"), tensors)
     # A complaint names tensors as the user's own file does.
     upstream = any(upstream_name(name) == name for name in file)
@@ -143,7 +143,7 @@ def checked_network(file: WeightFile) -> tuple[Recipe, FlowInOneConfig]:
 
 
 def checked_vision(file: WeightFile) -> Recipe:
-    """The recipe for Janus-Pro's vision tower and aligner; CheckpointError if the file is not theirs or lacks tensors."""
+    """The recipe for Janus-Pro's vision tower and aligner; CheckpointError if it is another file or lacks tensors."""
     _expect(file, "vision")
     recipe = vision_recipe(file)
     layer = "vision_model.encoder.layers"
@@ -178,17 +178,12 @@ def checked_autoencoder(file: WeightFile) -> Recipe:
     if channels != 4:
         family = " (Flux and Stable Diffusion 3 have such)" if channels == 16 else ""
         raise CheckpointError(
-            f"{file.path} is a VAE with {channels} latent channels{family}; expected Stable Diffusion 1.x's, which has 4"
+            f"{file.path} is a VAE with {channels} latent channels{family}; expected Stable Diffusion 1.x's with 4"
         )
-    ends = (
-        "encoder.conv_in",
-        "encoder.conv_out",
-        "quant_conv",
-        "post_quant_conv",
-        "decoder.conv_in",
-        "decoder.conv_out",
-    )
-    missing = [f"{module}.weight" for module in ends if f"{module}.weight" not in recipe]
+    ends = [f"{half}.conv_{end}" for half in ("encoder", "decoder") for end in ("in", "out")]
+    missing = [
+        f"{module}.weight" for module in (*ends, "quant_conv", "post_quant_conv") if f"{module}.weight" not in recipe
+    ]
     if missing:
         raise CheckpointError(f"{file.path} lacks {_listed(missing)}; {_expected('autoencoder')}")
     return recipe

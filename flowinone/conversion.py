@@ -36,12 +36,12 @@ def convert(
 ) -> None:
     """Write the part of FlowInOne that `source` holds as one safetensors file.
 
-    A network comes out without its training-only tensors, Janus-Pro as vision tower and aligner under transformers' names,
-    a VAE or Stable Diffusion checkpoint as the VAE alone. `to_upstream` gives the network CSU-JPG's names and the vision
-    encoder DeepSeek's; a VAE keeps its own. Floating-point tensors are cast to `dtype` if one is given.
+    A network comes out without its training-only tensors, Janus-Pro as vision tower and aligner under transformers'
+    names, a VAE or Stable Diffusion checkpoint as the VAE alone. `to_upstream` gives the network CSU-JPG's names and
+    the vision encoder DeepSeek's; a VAE keeps its own. Floating-point tensors are cast to `dtype` if one is given.
 
-    The metadata say what the file is and what it was first made from: a second conversion keeps the checksum and licence
-    that it finds. `progress` gets bytes done and in total; the source's count too, when their checksum is computed.
+    The metadata say what the file is and what it was first made from: a second conversion keeps the checksum and the
+    licence that it finds. `progress` gets bytes done and in total; a source that is hashed counts like the target.
     Memory holds one tensor at a time. The target appears whole or not at all, and an earlier one stays until then.
     Raises CheckpointError for a source without such a part and for a target that cannot be written.
     """

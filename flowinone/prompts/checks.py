@@ -1,0 +1,88 @@
+"""What may stand in a visual prompt's fields, and the error that says what may not."""
+
+import math
+import re
+from collections.abc import Sequence
+
+from PIL import ImageColor
+
+MAX_MARKS = 200
+MAX_POINTS = 20_000
+MAX_TEXT = 2_000
+AUTO = "auto"
+
+Point = tuple[float, float]
+
+
+class PromptError(ValueError):
+    """A visual prompt that cannot be; `field` is the path of what is wrong (`marks[2].points[0]`), the message says what and the remedy."""
+
+    def __init__(self, field: str, problem: str):
+        self.field, self.problem = field, problem
+        super().__init__(f"{field}: {problem}" if field else problem)
+
+    def within(self, parent: str) -> "PromptError":
+        """The same error, seen from the document that `parent` is a path in."""
+        joint = "" if not self.field or self.field.startswith("[") else "."
+        return PromptError(f"{parent}{joint}{self.field}", self.problem)
+
+
+def check_number(field: str, value: float, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise PromptError(field, f"is {_short(value)}; expected a finite number")
+    if not least <= value <= most:
+        raise PromptError(field, f"is {value:g}; expected {least:g} to {most:g}")
+
+
+def check_point(field: str, point: Point) -> None:
+    if not isinstance(point, tuple) or len(point) != 2:
+        raise PromptError(field, f"is {_short(point)}; expected two numbers, x and y")
+    for axis, value in enumerate(point):
+        check_number(f"{field}[{axis}]", value, -1, 2)
+
+
+def check_points(field: str, points: Sequence[Point], least: int = 2) -> None:
+    if not isinstance(points, tuple) or len(points) < least:
+        raise PromptError(field, f"needs at least {least} points")
+    if len(points) > MAX_POINTS:
+        raise PromptError(field, f"has {len(points):,} points; at most {MAX_POINTS:,} are drawn, simplify the stroke")
+    for number, point in enumerate(points):
+        check_point(f"{field}[{number}]", point)
+
+
+def check_area(field: str, area: Sequence[float]) -> None:
+    if not isinstance(area, tuple) or len(area) != 4:
+        raise PromptError(field, f"is {_short(area)}; expected four numbers: left, top, right, bottom")
+    for side, value in enumerate(area):
+        check_number(f"{field}[{side}]", value, -1, 2)
+    left, top, right, bottom = area
+    if min(right, 1) - max(left, 0) < 1e-3 or min(bottom, 1) - max(top, 0) < 1e-3:
+        raise PromptError(field, "has no area on the canvas; expected left < right and top < bottom, within 0 to 1")
+
+
+def check_text(field: str, text: str, empty: bool = False) -> None:
+    if not isinstance(text, str):
+        raise PromptError(field, f"is {_short(text)}; expected text")
+    if not empty and not text.strip():
+        raise PromptError(field, "is empty; write something")
+    if len(text) > MAX_TEXT:
+        raise PromptError(field, f"has {len(text):,} characters; at most {MAX_TEXT:,} can be laid out")
+
+
+def check_color(field: str, color: str, auto: bool = False) -> None:
+    if auto and color == AUTO:
+        return
+    # Pillow also reads rgb(…) and hsl(…) forms; one way to write a colour is enough for a document.
+    if isinstance(color, str) and (re.fullmatch(r"#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", color) or color.lower() in ImageColor.colormap):
+        return
+    raise PromptError(field, f"is {_short(color)}, no colour; write #rrggbb or a CSS name{' or auto' if auto else ''}")
+
+
+def check_choice(field: str, value: str, choices) -> None:
+    if value not in choices.__args__:
+        raise PromptError(field, f"is {_short(value)}; choose one of {', '.join(choices.__args__)}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"

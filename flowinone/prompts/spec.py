@@ -1,0 +1,316 @@
+"""The visual prompt as data: what stands on the picture, in vector form.
+
+Positions are fractions of the square canvas, x to the right and y downwards, 0..1; marks may reach a little beyond and are cut off.
+Sizes of strokes and letters are *units*, 1/512 of the canvas's side: pixels on the 512 px canvases of the training data.
+Angles are degrees counter-clockwise from "to the right", as in mathematics. Colours are `#rrggbb` or CSS names; "auto" contrasts
+with what lies beneath. Every class checks its own fields and raises PromptError, which names the field.
+"""
+
+import dataclasses
+import math
+from typing import Literal
+
+from PIL import ImageColor
+
+from .checks import (
+    AUTO,
+    MAX_MARKS,
+    MAX_POINTS,
+    Point,
+    PromptError,
+    check_area,
+    check_choice,
+    check_color,
+    check_number,
+    check_point,
+    check_points,
+    check_text,
+)
+
+VERSION = 1
+"""Of the documents that this code writes; it reads all earlier ones."""
+
+Task = Literal[
+    "class_to_image", "text_to_image", "text_in_image", "text_box", "visual_marker", "doodle", "point_force", "wind", "trajectory"
+]
+Face = Literal["serif", "sans", "comic", "mono", "condensed"]
+Align = Literal["left", "center", "right"]
+Fit = Literal["crop", "letterbox", "stretch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TextStyle:
+    """How words look. `pitch` is the distance between lines as a multiple of `size`, which may shrink to `min_size` to fit."""
+
+    face: Face = "serif"
+    bold: bool = True
+    size: float = 28
+    min_size: float = 20
+    pitch: float = 1.25
+    letter_spacing: float = 0
+    align: Align = "center"
+    fill: str = AUTO
+    outline: str = AUTO
+    outline_width: float = 2
+
+    def __post_init__(self):
+        check_number("size", self.size, 4, 256)
+        check_number("min_size", self.min_size, 4, self.size)
+        check_number("pitch", self.pitch, 0.8, 4)
+        check_number("letter_spacing", self.letter_spacing, -4, 64)
+        check_number("outline_width", self.outline_width, 0, 32)
+        check_choice("face", self.face, Face)
+        check_choice("align", self.align, Align)
+        check_color("fill", self.fill, auto=True)
+        check_color("outline", self.outline, auto=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class SolidCanvas:
+    """One colour."""
+
+    color: str = "#fd6fa7"
+
+    def __post_init__(self):
+        check_color("color", self.color)
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientCanvas:
+    """Two colours, from the top down or from the left to the right."""
+
+    start: str = "#8ec5fc"
+    end: str = "#e0c3fc"
+    direction: Literal["vertical", "horizontal"] = "vertical"
+
+    def __post_init__(self):
+        check_color("start", self.start)
+        check_color("end", self.end)
+        check_choice("direction", self.direction, Literal["vertical", "horizontal"])
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoCanvas:
+    """A picture, which travels beside the document, made square by `fit`; `letterbox` shows `background` beside it."""
+
+    fit: Fit = "crop"
+    background: str = "#7f7f7f"
+
+    def __post_init__(self):
+        check_choice("fit", self.fit, Fit)
+        check_color("background", self.background)
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """Words inside `area` (left, top, right, bottom), at its top, middle or bottom."""
+
+    text: str
+    area: tuple[float, float, float, float] = (0.04, 0.72, 0.96, 0.96)
+    role: Literal["caption", "label", "instruction"] = "instruction"
+    valign: Literal["top", "middle", "bottom"] = "bottom"
+    style: TextStyle = TextStyle()
+
+    def __post_init__(self):
+        check_text("text", self.text)
+        check_area("area", self.area)
+        check_choice("role", self.role, Literal["caption", "label", "instruction"])
+        check_choice("valign", self.valign, Literal["top", "middle", "bottom"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """An unfilled box around `area` (left, top, right, bottom), its label just above; an empty label is none."""
+
+    area: tuple[float, float, float, float]
+    label: str = ""
+    color: str = "#ff0000"
+    width: float = 3
+    style: TextStyle = TextStyle(bold=False, fill="#ffffff", outline="#000000")
+
+    def __post_init__(self):
+        check_area("area", self.area)
+        check_text("label", self.label, empty=True)
+        check_color("color", self.color)
+        check_number("width", self.width, 0.5, 64)
+
+
+@dataclasses.dataclass(frozen=True)
+class MarkerArrow:
+    """An arrow whose tip points out an object."""
+
+    start: Point
+    tip: Point
+    color: str = "#00e5ff"
+    width: float = 3.5
+    head: float = 14
+
+    def __post_init__(self):
+        check_point("start", self.start)
+        check_point("tip", self.tip)
+        if math.dist(self.start, self.tip) < 1e-3:
+            raise PromptError("tip", "lies on start; an arrow needs a length")
+        check_color("color", self.color)
+        check_number("width", self.width, 0.5, 64)
+        check_number("head", self.head, 1, 128)
+
+
+@dataclasses.dataclass(frozen=True)
+class ForceArrow:
+    """A push on the object at `start`, towards `angle`: an arrow of length `magnitude · scale` (fractions of the canvas).
+
+    How long an arrow stands for how strong a force is documented nowhere; one sample's is 109 of 512 pixels, which is magnitude 1 here.
+    """
+
+    start: Point
+    angle: float
+    magnitude: float = 1
+    scale: float = 109 / 512
+    color: str = "#ff2d2d"
+    edge: str = "#ffffff"
+    width: float = 4
+    head: float = 17
+
+    def __post_init__(self):
+        check_point("start", self.start)
+        check_number("angle", self.angle, -360_000, 360_000)
+        check_number("magnitude", self.magnitude, 1e-3, 1e3)
+        check_number("scale", self.scale, 1e-4, 2)
+        if not 0.01 <= self.magnitude * self.scale <= 2:
+            raise PromptError(
+                "magnitude", f"makes an arrow {self.magnitude * self.scale:.3g} canvases long; choose magnitude and scale for 0.01 to 2"
+            )
+        check_color("color", self.color)
+        check_color("edge", self.edge)
+        check_number("width", self.width, 0.5, 64)
+        check_number("head", self.head, 1, 128)
+
+    @property
+    def tip(self) -> Point:
+        radians, length = math.radians(self.angle), self.magnitude * self.scale
+        return self.start[0] + length * math.cos(radians), self.start[1] - length * math.sin(radians)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wind:
+    """A glyph of wavy lines around `center` that blow towards `angle`; it is `strength · scale` (fractions of the canvas) long."""
+
+    center: Point
+    angle: float = 0
+    strength: float = 1
+    scale: float = 0.18
+    color: str = "#2f6fff"
+    width: float = 3
+
+    def __post_init__(self):
+        check_point("center", self.center)
+        check_number("angle", self.angle, -360_000, 360_000)
+        check_number("strength", self.strength, 1e-3, 1e3)
+        check_number("scale", self.scale, 1e-4, 2)
+        if not 0.02 <= self.strength * self.scale <= 2:
+            raise PromptError(
+                "strength", f"makes a glyph {self.strength * self.scale:.3g} canvases long; choose strength and scale for 0.02 to 2"
+            )
+        check_color("color", self.color)
+        check_number("width", self.width, 0.5, 64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
+    """A solid line without a head from an object along its path: a polyline, or with `smooth` a curve through the points."""
+
+    points: tuple[Point, ...]
+    smooth: bool = True
+    color: str = "#ff2d2d"
+    width: float = 4
+
+    def __post_init__(self):
+        check_points("points", self.points)
+        check_color("color", self.color)
+        check_number("width", self.width, 0.5, 64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stroke:
+    """One line of a doodle: `multiline` is the trained look, parallel black and white lines; `round` a plain brush in `color`."""
+
+    points: tuple[Point, ...]
+    brush: Literal["multiline", "round"] = "multiline"
+    width: float = 8
+    color: str = "#000000"
+
+    def __post_init__(self):
+        check_points("points", self.points)
+        check_choice("brush", self.brush, Literal["multiline", "round"])
+        check_number("width", self.width, 0.5, 128)
+        check_color("color", self.color)
+
+
+@dataclasses.dataclass(frozen=True)
+class Doodle:
+    """A line drawing of free strokes."""
+
+    strokes: tuple[Stroke, ...]
+
+    def __post_init__(self):
+        if not self.strokes:
+            raise PromptError("strokes", "is empty; a doodle needs at least one stroke")
+
+
+@dataclasses.dataclass(frozen=True)
+class Erase:
+    """A region painted over with one colour, for the model to fill: the polygon through `points`."""
+
+    points: tuple[Point, ...]
+    color: str = "#808080"
+
+    def __post_init__(self):
+        check_points("points", self.points, least=3)
+        check_color("color", self.color)
+
+
+Canvas = SolidCanvas | GradientCanvas | PhotoCanvas
+Mark = Text | Box | MarkerArrow | ForceArrow | Wind | Trajectory | Doodle | Erase
+
+CANVAS_TYPES: dict[str, type] = {"solid": SolidCanvas, "gradient": GradientCanvas, "photo": PhotoCanvas}
+MARK_TYPES: dict[str, type] = {
+    "text": Text,
+    "box": Box,
+    "marker": MarkerArrow,
+    "force": ForceArrow,
+    "wind": Wind,
+    "trajectory": Trajectory,
+    "doodle": Doodle,
+    "erase": Erase,
+}
+"""Names of the kinds of canvas and mark in a document's `type` fields."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VisualPrompt:
+    """A whole prompt: a canvas, marks in drawing order, the task they belong to and whether the model's dual path is bypassed."""
+
+    task: Task
+    canvas: Canvas
+    marks: tuple[Mark, ...] = ()
+    bypass: bool = False
+
+    def __post_init__(self):
+        check_choice("task", self.task, Task)
+        if len(self.marks) > MAX_MARKS:
+            raise PromptError("marks", f"has {len(self.marks)} entries; at most {MAX_MARKS} are drawn")
+        points = sum(point_count(mark) for mark in self.marks)
+        if points > MAX_POINTS:
+            raise PromptError("marks", f"have {points:,} points together; at most {MAX_POINTS:,} are drawn, simplify the strokes")
+
+
+def point_count(mark: Mark) -> int:
+    """How many points a mark's lines have."""
+    if isinstance(mark, Doodle):
+        return sum(len(stroke.points) for stroke in mark.strokes)
+    return len(getattr(mark, "points", ()))
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0..255, of a checked colour other than "auto"."""
+    return ImageColor.getrgb(color)[:3]
