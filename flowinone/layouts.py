@@ -98,9 +98,17 @@ def janus_recipe(names: Iterable[str]) -> Recipe:
 
 
 _AUTOENCODER = re.compile(r"(?:first_stage_model\.|vae\.)?((?:encoder|decoder|quant_conv|post_quant_conv)\..+)")
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 def autoencoder_recipe(names: Iterable[str]) -> Recipe:
-    """A KL autoencoder's tensors, in whichever of the ldm and diffusers layouts they are, without a wrapping prefix."""
-    matches = {name: _AUTOENCODER.fullmatch(name) for name in names}
-    return {match[1]: Source((name,)) for name, match in matches.items() if match}
+    """A KL autoencoder's tensors, in whichever of the ldm and diffusers layouts they are, without a wrapping prefix.
+
+    The names that diffusers gave attention layers until 2023 become today's.
+    """
+    recipe = {}
+    for name in names:
+        if match := _AUTOENCODER.fullmatch(name):
+            plain = re.sub(r"(?<=\.attentions\.0\.)(query|key|value|proj_attn)(?=\.)", lambda m: _OLD_ATTENTION[m[1]], match[1])
+            recipe[plain] = Source((name,))
+    return recipe

@@ -5,6 +5,7 @@ import torch
 
 from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, image_latents
 from flowinone.config import LATENT_SCALE
+from flowinone.layouts import autoencoder_recipe
 from tests import tiny
 from tests.conftest import relative_error
 
@@ -35,6 +36,20 @@ def test_image_latents_are_the_posteriors_mean_or_a_sample(autoencoder, upstream
 
 def test_diffusers_names_are_read_as_well(autoencoder):
     again = autoencoder_from_state_dict(autoencoder.state_dict())
+    image = tiny.fixture_input("image", (1, 3, 64, 64), 0.5)
+    assert torch.equal(image_latents(again, image, None), image_latents(autoencoder, image, None))
+
+
+def test_the_attention_names_of_older_diffusers_files_are_read(autoencoder):
+    new = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    stored = {}
+    for name, tensor in autoencoder.state_dict().items():
+        for today, before in new.items():
+            name = name.replace(f".attentions.0.{today}.", f".attentions.0.{before}.")
+        stored[name] = tensor
+    assert any("proj_attn" in name for name in stored)
+    recipe = autoencoder_recipe(stored)
+    again = autoencoder_from_state_dict({name: stored[source.names[0]] for name, source in recipe.items()})
     image = tiny.fixture_input("image", (1, 3, 64, 64), 0.5)
     assert torch.equal(image_latents(again, image, None), image_latents(autoencoder, image, None))
 
