@@ -28,6 +28,7 @@ class FlowInOneLoader(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "vision",
+                    display_name="vision encoder",
                     options=folders.files(folders.VISION_ENCODERS),
                     tooltip="Janus-Pro-1B; only its vision tower and aligner are read. Files in models/clip_vision.",
                 ),

@@ -24,6 +24,7 @@ class FlowInOneSampler(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="From Load FlowInOne, or a Stable Diffusion 1.x VAE."),
                 io.Image.Input(
                     "image",
+                    display_name="prompt picture",
                     tooltip="The prompt picture: what you want stands on it as words, boxes, arrows or doodles. Square ones work best. Each picture of a batch gets its own answer.",
                 ),
                 io.Int.Input(
@@ -43,6 +44,7 @@ class FlowInOneSampler(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.1,
+                    display_name="guidance",
                     tooltip="How strongly the prompt pulls. The authors use 7; 1 is twice as fast and follows the prompt least.",
                 ),
                 io.Combo.Input(
@@ -53,11 +55,15 @@ class FlowInOneSampler(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "bypass",
+                    display_name="bypass picture",
                     default=False,
-                    tooltip="Do not look at the prompt picture's pixels while sampling. Turn on for class-to-image and text-to-image prompts, off for edits.",
+                    label_on="new picture",
+                    label_off="edit",
+                    tooltip="On for words on a plain background, which ask for a new picture. Off to change the picture itself. (The model's dual path is bypassed, or not.)",
                 ),
                 io.Boolean.Input(
                     "sample_posterior",
+                    display_name="random start",
                     default=True,
                     advanced=True,
                     tooltip="Draw the start and the picture's latent at random, by the seed, as the authors do. Off takes the most likely ones, whatever the seed.",
