@@ -23,7 +23,7 @@ from comfyui.server import ComfyServer, ServerError, port_is_free  # noqa: E402
 from environment import CACHE, ComfyUI, SetupError, prepare, say  # noqa: E402
 
 WORKFLOW = ROOT / "workflows" / "api" / "Visual prompt to image.json"
-PROMPTS = ROOT / "tests" / "fixtures" / "prompts"
+PROMPT = ROOT / "tests" / "fixtures" / "prompts" / "text_box.png"
 TINY = ROOT / "tests" / "tiny.py"
 USUAL_PORT = 8188
 
@@ -76,7 +76,9 @@ def parse_options() -> argparse.Namespace:
         description="Start a real ComfyUI with this pack, run a visual prompt through it and save the picture.",
         epilog="COMFYUI_PATH=/path/to/ComfyUI uses an existing ComfyUI and its Python; nothing is installed into it.",
     )
-    parser.add_argument("--image", type=Path, help="the visual prompt, a picture (default: one of the pack's own)")
+    parser.add_argument(
+        "--image", type=Path, default=PROMPT, help="the visual prompt, a picture (default: one of the pack's own)"
+    )
     parser.add_argument("--models", type=Path, help="a models folder with flowinone/, clip_vision/ and vae/ in it")
     parser.add_argument("--serve", action="store_true", help="keep the server up for the browser, until Ctrl-C")
     parser.add_argument("--out", type=Path, default=ROOT / "demo" / "answer.png", help="default: demo/answer.png")
@@ -86,11 +88,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raise DemoError for what can be known to fail before anything is started; fills in the default picture."""
-    if options.image is None:
-        options.image = next(iter(sorted(PROMPTS.glob("*.png"))), None)
-        if options.image is None:
-            raise DemoError(f"{PROMPTS} holds no picture; name one with --image FILE.")
+    """Raise DemoError for what can be known to fail before anything is started."""
     try:
         with options.image.open("rb") as picture:
             picture.read(1)
