@@ -14,7 +14,7 @@ def sample(
     model,
     source: Tensor,
     image_latent: Tensor,
-    bypass: bool,
+    bypass: list[bool],
     steps: int,
     guidance_scale: float,
     solver: str,
@@ -41,7 +41,7 @@ def sample(
     guided = guided_velocity(
         velocity,
         image_latent.to(device),
-        torch.full((source.shape[0],), bypass, device=device),
+        torch.tensor(bypass, device=device),
         guidance_scale,
     )
     return integrate(

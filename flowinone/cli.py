@@ -1,11 +1,17 @@
 """The `flowinone` command. Each sub-command's work is elsewhere; here are its options, its words and its exit code."""
 
 import argparse
+import dataclasses
+import json
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
 
+TASK_OPTIONS = ("text", "preset", "caption", "thing", "box", "label", "arrow", "force", "wind", "path", "stroke", "fit", "color", "canvas")
+"""Of `compose`, those that make a prompt; which go with which task says `composing`."""
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -29,6 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"flowinone {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_generate(commands)
+    _add_compose(commands)
+    _add_schema(commands)
     _add_convert(commands)
     return parser
 
@@ -40,13 +48,17 @@ def _add_generate(commands) -> None:
         description="Answer prompt pictures with pictures. Weights come as three files or as one folder saved by the pipeline.",
     )
     command.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="a picture, a folder (searched recursively, in order), or - for standard input"
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="a picture, a visual prompt's .json, a folder (searched for pictures, recursively, in order), or - for standard input",
     )
     command.add_argument(
         "--out",
         metavar="PATH",
         help="folder for the answers, a .png file for a single input, or - for standard output; default: answers, or - when INPUT is -",
     )
+    command.add_argument("--image", metavar="PHOTO", help="what .json prompts are drawn on")
     weights = command.add_argument_group("weights")
     weights.add_argument("--checkpoint", metavar="FILE", help="flowinone_256px.pth, or what `flowinone convert` made of it")
     weights.add_argument("--vision", metavar="PATH", help="Janus-Pro-1B, a file or its folder")
@@ -56,7 +68,11 @@ def _add_generate(commands) -> None:
     command.add_argument("--steps", type=_positive, default=50, help="solver steps (default: 50)")
     command.add_argument("--guidance", type=float, default=7.0, metavar="SCALE", help="guidance scale (default: 7)")
     command.add_argument("--solver", default="euler", help="euler (default), euler_uniform, midpoint, heun, rk4, adams_bashforth2 or dopri5")
-    command.add_argument("--bypass", action="store_true", help="turn the dual path off: for class- and text-to-image prompts")
+    command.add_argument(
+        "--bypass",
+        action=argparse.BooleanOptionalAction,
+        help="turn the dual path off: for class- and text-to-image prompts. Default: as the .json, or the one in the picture, says; else on",
+    )
     command.add_argument("--batch-size", type=_positive, default=1, metavar="N", help="pictures at a time (default: 1)")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps …")
     command.add_argument("--dtype", choices=["auto", *DTYPES], default="auto", help="auto: fp32 on the CPU, else 16 bit")
@@ -74,7 +90,7 @@ def _generate(options: argparse.Namespace) -> int:
         solver=options.solver,
         bypass=options.bypass,
     )
-    jobs = plan(options.inputs, options.out, options.overwrite)
+    jobs = plan(options.inputs, options.out, options.overwrite, options.image)
     if not jobs:
         print("nothing to do: every answer exists already (--overwrite makes them anew)", file=sys.stderr)
         return 0
@@ -84,6 +100,85 @@ def _generate(options: argparse.Namespace) -> int:
     for job, reason in unreadable:
         print(f"flowinone: {job.source} was left out: {reason}", file=sys.stderr)
     return 1 if unreadable else 0
+
+
+def _add_compose(commands) -> None:
+    command = commands.add_parser(
+        "compose",
+        help="draw a visual prompt: words, boxes, arrows, strokes or paths on a photo or a canvas",
+        description="Draw a visual prompt from a document, or from options that make one. "
+        "Positions are fractions of the square canvas, x to the right and y downwards; angles are degrees counter-clockwise from the right.",
+    )
+    command.add_argument("spec", nargs="?", metavar="SPEC", help="a document (.json, - for standard input), or a PNG that carries one")
+    command.add_argument("--image", metavar="PHOTO", help="the photo that the prompt stands on")
+    command.add_argument("--out", metavar="PROMPT.png", help="the prompt picture, or - for standard output; it carries its document")
+    command.add_argument("--spec-out", metavar="SPEC.json", help="the document")
+    command.add_argument("--size", type=_positive, default=512, help="pixels, of width and height (default: 512)")
+    command.add_argument(
+        "--bypass", action=argparse.BooleanOptionalAction, help="whether the model's dual path is off; default: as suits the task"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    task = command.add_argument_group("instead of SPEC")
+    task.add_argument(
+        "--task",
+        help="class_to_image, text_to_image, text_in_image, text_box, visual_marker, doodle, point_force, wind or trajectory",
+    )
+    task.add_argument("--text", help="the label, the caption, or an instruction other than the task's own")
+    task.add_argument("--preset", help="text_in_image's instruction: inpaint, canny, depth, restore or sketch")
+    task.add_argument("--caption", help="what the presets canny and depth are to show")
+    task.add_argument("--thing", help="what visual_marker's object is swapped with; without it, the object is removed")
+    task.add_argument("--box", type=_numbers(4), action="append", metavar="LEFT,TOP,RIGHT,BOTTOM", help="repeatable, with a --label each")
+    task.add_argument("--label", action="append", help='of a box: "put a blue jay"')
+    task.add_argument("--arrow", type=_numbers(4), action="append", metavar="X0,Y0,X1,Y1", help="visual_marker's, from start to tip")
+    task.add_argument("--force", type=_numbers(3, 4), action="append", metavar="X,Y,ANGLE,MAGNITUDE", help="on the object at x,y; repeatable")
+    task.add_argument("--wind", type=_numbers(2, 4), metavar="X,Y,ANGLE,STRENGTH", help="around x,y")
+    task.add_argument("--path", type=_points, action="append", metavar="POINTS", help='trajectory\'s: "x,y x,y …", from the object on; repeatable')
+    task.add_argument("--stroke", type=_points, action="append", metavar="POINTS", help='doodle\'s: "x,y x,y …"; repeatable')
+    task.add_argument("--fit", choices=["crop", "letterbox", "stretch"], help="how the photo becomes square (default: crop)")
+    task.add_argument("--color", help="of the marks: #rrggbb or a CSS name")
+    task.add_argument("--canvas", metavar="COLORS", help="of class_to_image and text_to_image: '#fd6fa7', or '#8ec5fc,#e0c3fc' from the top down, or with ,horizontal")
+    command.set_defaults(run=_compose)
+
+
+def _compose(options: argparse.Namespace) -> int:
+    from .composing import canvas_from, compose, prompt_from_options, read_prompt
+
+    if not (options.out or options.spec_out):
+        raise ValueError("nowhere to write to: give --out, --spec-out or both")
+    given = {name: getattr(options, name) for name in TASK_OPTIONS}
+    if (options.spec is None) == (options.task is None):
+        raise ValueError("give a SPEC or a --task, one of them")
+    if options.spec is not None:
+        surplus = [name for name, value in given.items() if value is not None]
+        if surplus:
+            raise ValueError(f"--{surplus[0]} goes with --task; {options.spec} says it all")
+        prompt = read_prompt(options.spec)
+    else:
+        if options.canvas is not None:
+            given["canvas"] = canvas_from(options.canvas)
+        prompt = prompt_from_options(options.task, given)
+    if options.bypass is not None:
+        prompt = dataclasses.replace(prompt, bypass=options.bypass)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *place: print(f"flowinone: {message}", file=sys.stderr)
+        kept = compose(prompt, options.image, options.size, options.out, options.spec_out, options.overwrite)
+    for path in kept:
+        print(f"{path} exists already and is kept (--overwrite makes it anew)", file=sys.stderr)
+    return 0
+
+
+def _add_schema(commands) -> None:
+    command = commands.add_parser(
+        "schema", help="print the JSON Schema of visual prompts", description="Print the JSON Schema of visual prompts."
+    )
+    command.set_defaults(run=_schema)
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from .prompts.document import json_schema
+
+    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    return 0
 
 
 def _add_convert(commands) -> None:
@@ -122,3 +217,23 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
     return number
+
+
+def _numbers(least: int, most: int | None = None) -> Callable[[str], tuple[float, ...]]:
+    most = most or least
+
+    def parse(text: str) -> tuple[float, ...]:
+        try:
+            numbers = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            numbers = ()
+        if not least <= len(numbers) <= most:
+            count = f"{least} to {most}" if most > least else least
+            raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers with commas between them")
+        return numbers
+
+    return parse
+
+
+def _points(text: str) -> tuple[tuple[float, ...], ...]:
+    return tuple(_numbers(2)(point) for point in text.split())

@@ -1,6 +1,5 @@
 """Answering many prompt pictures: which file becomes which, in what order, and what is written."""
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -11,28 +10,30 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from . import __version__
+from .composing import CHUNK, STANDARD, embedded_prompt, picture_of, read_prompt, write_png
 from .pipeline import FlowInOnePipeline
 from .preprocess import as_rgb
 from .sampling import check_solver
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-STANDARD = "-"
-"""Standard input or output in place of a file."""
+_DOCUMENT = ".json"
 
 
 @dataclasses.dataclass(frozen=True)
 class GenerationSettings:
-    """What the answers' metadata say about how they were made; see `FlowInOnePipeline.__call__`."""
+    """What the answers' metadata say about how they were made; see `FlowInOnePipeline.__call__`.
+
+    Without `bypass` each prompt's document decides, and a picture that carries none goes through the dual path.
+    """
 
     seed: int
     steps: int
     guidance_scale: float
     solver: str
-    bypass: bool
+    bypass: bool | None = None
 
     def __post_init__(self):
         check_solver(self.solver)
@@ -40,18 +41,22 @@ class GenerationSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One prompt picture and its answer. `number` counts the prompts, whether or not their answers exist, and offsets the seed."""
+    """One prompt and its answer. `number` counts the prompts, whether or not their answers exist, and offsets the seed.
+
+    A `source` that ends in .json is a document, to be drawn on the picture in the file `photo` where its canvas is one.
+    """
 
     number: int
     source: str
     target: str
+    photo: str | None = None
 
 
-def plan(inputs: Sequence[str], out: str | None, overwrite: bool) -> list[Job]:
-    """The answers to make, in the inputs' order; folders are searched recursively, each in alphabetical order.
+def plan(inputs: Sequence[str], out: str | None, overwrite: bool, photo: str | None = None) -> list[Job]:
+    """The answers to make, in the inputs' order; folders are searched recursively for pictures, each in alphabetical order.
 
     An answer that exists is left out unless `overwrite`. Raises ValueError for inputs that do not exist, folders without
-    pictures, and an `out` that cannot take as many answers.
+    pictures, an `out` that cannot take as many answers, and a `photo` that no input asks for.
     """
     out = out or (STANDARD if list(inputs) == [STANDARD] else "answers")
     if list(inputs) == [STANDARD]:
@@ -66,8 +71,19 @@ def plan(inputs: Sequence[str], out: str | None, overwrite: bool) -> list[Job]:
     for (source, _), target in zip(found, targets):
         if STANDARD not in (source, target) and Path(source).resolve() == Path(target).resolve():
             raise ValueError(f"the answer to {source} would replace it; choose another --out")
-    jobs = [Job(number, source, target) for number, ((source, _), target) in enumerate(zip(found, targets))]
+    if photo is not None and not any(_is_document(source) for source, _ in found):
+        raise ValueError(f"--image {photo} is the photo of {_DOCUMENT} prompts, and no input is one")
+    if photo is not None and not os.path.exists(photo):
+        raise ValueError(f"{photo} does not exist")
+    jobs = [
+        Job(number, source, target, photo if _is_document(source) else None)
+        for number, ((source, _), target) in enumerate(zip(found, targets))
+    ]
     return [job for job in jobs if overwrite or job.target == STANDARD or not os.path.exists(job.target)]
+
+
+def _is_document(source: str) -> bool:
+    return source.lower().endswith(_DOCUMENT)
 
 
 def _pictures(inputs: Sequence[str], out: Path) -> Iterator[tuple[str, Path]]:
@@ -168,7 +184,7 @@ def answer_all(
             readable = []
             for job in batch:
                 try:
-                    readable.append((job, _read(job.source)))
+                    readable.append((job, *_read(job, settings.bypass)))
                 except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                     unreadable.append((job, str(error) or type(error).__name__))
             if readable:
@@ -178,45 +194,43 @@ def answer_all(
     return unreadable
 
 
-def _answer(pipeline, batch: list[tuple[Job, Image.Image]], settings: GenerationSettings, on_step) -> None:
-    seeds = [(settings.seed + job.number) % 2**64 for job, _ in batch]
+def _answer(pipeline, batch: list[tuple[Job, Image.Image, bool]], settings: GenerationSettings, on_step) -> None:
+    jobs, pictures, bypasses = zip(*batch)
+    seeds = [(settings.seed + job.number) % 2**64 for job in jobs]
     output = pipeline(
-        [picture for _, picture in batch],
+        pictures,
         steps=settings.steps,
         guidance_scale=settings.guidance_scale,
-        bypass=settings.bypass,
+        bypass=bypasses,
         solver=settings.solver,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         callback_on_step_end=lambda pipe, done, total, guess: on_step(done),
     )
     dtype = str(pipeline.model.dtype).removeprefix("torch.")
-    for (job, _), seed, image in zip(batch, seeds, output.images):
-        about = dataclasses.asdict(settings) | {"seed": seed, "prompt": Path(job.source).name, "dtype": dtype}
-        _write(image, job.target, about | {"flowinone": __version__})
+    for job, bypass, seed, image in zip(jobs, bypasses, seeds, output.images):
+        own = {
+            "seed": seed,
+            "bypass": bypass,
+            "prompt": Path(job.source).name,
+            "dtype": dtype,
+            "flowinone": __version__,
+        }
+        write_png(image, job.target, {"flowinone": json.dumps(dataclasses.asdict(settings) | own)})
 
 
-def _read(source: str) -> Image.Image:
-    stream = io.BytesIO(sys.stdin.buffer.read()) if source == STANDARD else source
+def _read(job: Job, bypass: bool | None) -> tuple[Image.Image, bool]:
+    """A job's prompt picture, and its bypass: the given one, or else its document's."""
+    if _is_document(job.source):
+        prompt = read_prompt(job.source)
+        return picture_of(prompt, job.photo), prompt.bypass if bypass is None else bypass
+    stream = io.BytesIO(sys.stdin.buffer.read()) if job.source == STANDARD else job.source
     with Image.open(stream) as picture:
-        return as_rgb(picture)
-
-
-def _write(image: Image.Image, target: str, about: dict) -> None:
-    """Write a PNG whose text chunk `flowinone` holds `about` as JSON."""
-    text = PngInfo()
-    text.add_text("flowinone", json.dumps(about))
-    content = io.BytesIO()
-    image.save(content, "PNG", pnginfo=text)
-    if target == STANDARD:
-        sys.stdout.buffer.write(content.getvalue())
-        sys.stdout.buffer.flush()
-        return
-    path = Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_bytes(content.getvalue())
-        os.replace(unfinished, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            unfinished.unlink()
+        if bypass is None:
+            try:
+                prompt = embedded_prompt(picture)
+            except ValueError as error:
+                raise ValueError(
+                    f"its {CHUNK} cannot be read ({error}); --bypass or --no-bypass does without"
+                ) from None
+            bypass = prompt is not None and prompt.bypass
+        return as_rgb(picture), bypass

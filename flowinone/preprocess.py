@@ -2,8 +2,12 @@
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
+
+from .pictures import as_rgb
+
+__all__ = ["as_rgb", "latent_view", "to_pixels", "vision_view"]
 
 _GREY = (127, 127, 127)
 _SMALLEST_SIDE = 14
@@ -34,16 +38,3 @@ def to_pixels(images: list[Image.Image]) -> Tensor:
     """Float32 pixels [B, 3, H, W] in -1..1 of RGB pictures of one size; x / 127.5 - 1."""
     arrays = np.stack([np.asarray(image) for image in images])
     return torch.from_numpy(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """Any picture as 8-bit RGB: turned as its EXIF data says, alpha composited over white, 16-bit and float greys scaled to 8."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.float64)
-        top = 1.0 if image.mode == "F" and values.max(initial=0) <= 1 else 65535.0
-        image = Image.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")

@@ -1,7 +1,28 @@
 """The pack's nodes."""
 
+from .composing import FlowInOneCompose, FlowInOneTextPrompt
+from .drawing import (
+    FlowInOneDrawBox,
+    FlowInOneDrawDoodle,
+    FlowInOneDrawForce,
+    FlowInOneDrawInstruction,
+    FlowInOneDrawMarker,
+    FlowInOneDrawTrajectory,
+)
 from .latent import FlowInOneVAEDecode
 from .loading import FlowInOneLoader
 from .sampling import FlowInOneSampler
 
-NODES = [FlowInOneLoader, FlowInOneSampler, FlowInOneVAEDecode]
+NODES = [
+    FlowInOneLoader,
+    FlowInOneTextPrompt,
+    FlowInOneDrawBox,
+    FlowInOneDrawMarker,
+    FlowInOneDrawDoodle,
+    FlowInOneDrawForce,
+    FlowInOneDrawTrajectory,
+    FlowInOneDrawInstruction,
+    FlowInOneCompose,
+    FlowInOneSampler,
+    FlowInOneVAEDecode,
+]

@@ -6,7 +6,7 @@ from ..comfyui_flowinone.encoder import image_latents
 from ..comfyui_flowinone.pictures import to_pictures
 from ..comfyui_flowinone.sampling import sample, to_latent
 from ..flowinone.sampling import FIXED_STEP_SOLVERS, draw_noise
-from .types import CATEGORY, Encoder
+from .types import CATEGORY, Encoder, Prompt
 
 
 class FlowInOneSampler(io.ComfyNode):
@@ -25,6 +25,7 @@ class FlowInOneSampler(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     display_name="prompt picture",
+                    optional=True,
                     tooltip="The prompt picture: what you want stands on it as words, boxes, arrows or doodles. Square ones work best. Each picture of a batch gets its own answer.",
                 ),
                 io.Int.Input(
@@ -68,18 +69,26 @@ class FlowInOneSampler(io.ComfyNode):
                     advanced=True,
                     tooltip="Draw the start and the picture's latent at random, by the seed, as the authors do. Off takes the most likely ones, whatever the seed.",
                 ),
+                Prompt.Input(
+                    "prompt",
+                    optional=True,
+                    tooltip="From Compose Visual Prompt or Text Prompt, in place of the prompt picture; it brings its own bypass picture.",
+                ),
             ],
             outputs=[io.Latent.Output()],
         )
 
     @classmethod
     def execute(
-        cls, model, encoder, vae, image, seed, steps, guidance_scale, solver, bypass, sample_posterior
+        cls, model, encoder, vae, seed, steps, guidance_scale, solver, bypass, sample_posterior, image=None, prompt=None
     ) -> io.NodeOutput:
-        pictures = to_pictures(image)
+        if (image is None) == (prompt is None):
+            raise ValueError("connect either a prompt picture or a prompt from Compose Visual Prompt, not both")
+        pictures = to_pictures(image if prompt is None else prompt.images)
+        bypasses = [bypass] * len(pictures) if prompt is None else prompt.bypass
         seeds = [(seed + i) % 2**64 for i in range(len(pictures))]
         noise = draw_noise(seeds, encoder.config.latent_shape) if sample_posterior else (None, None)
         source = encoder.source_latents(pictures, noise[0])
         image_latent = image_latents(vae, pictures, encoder.config.latent_size, noise[1])
-        latents = sample(model, source, image_latent, bypass, steps, guidance_scale, solver)
+        latents = sample(model, source, image_latent, bypasses, steps, guidance_scale, solver)
         return io.NodeOutput(to_latent(latents))

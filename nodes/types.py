@@ -3,4 +3,8 @@
 from comfy_api.latest import io
 
 Encoder = io.Custom("FLOWINONE_ENCODER")
+Marks = io.Custom("FLOWINONE_MARKS")
+Prompt = io.Custom("FLOWINONE_PROMPT")
+
 CATEGORY = "FlowInOne"
+PROMPT_CATEGORY = "FlowInOne/prompt"

@@ -28,10 +28,11 @@ class PromptError(ValueError):
 
 
 def check_number(field: str, value: float, least: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    # Not math.isfinite, which overflows on large ints.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -math.inf < value < math.inf:
         raise PromptError(field, f"is {_short(value)}; expected a finite number")
     if not least <= value <= most:
-        raise PromptError(field, f"is {value:g}; expected {least:g} to {most:g}")
+        raise PromptError(field, f"is {_short(value)}; expected {least:g} to {most:g}")
 
 
 def check_point(field: str, point: Point) -> None:
@@ -67,6 +68,8 @@ def check_text(field: str, text: str, empty: bool = False) -> None:
         raise PromptError(field, "is empty; write something")
     if len(text) > MAX_TEXT:
         raise PromptError(field, f"has {len(text):,} characters; at most {MAX_TEXT:,} can be laid out")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise PromptError(field, "holds half a character (a lone surrogate); write it anew")
 
 
 def check_color(field: str, color: str, auto: bool = False) -> None:

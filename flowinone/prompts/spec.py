@@ -137,13 +137,13 @@ class Box:
 
 @dataclasses.dataclass(frozen=True)
 class MarkerArrow:
-    """An arrow whose tip points out an object."""
+    """An arrow whose tip points out an object; `head` is the length of its head, which is one and a half times as wide."""
 
     start: Point
     tip: Point
     color: str = "#00e5ff"
     width: float = 3.5
-    head: float = 14
+    head: float = 17
 
     def __post_init__(self):
         check_point("start", self.start)
@@ -159,6 +159,7 @@ class MarkerArrow:
 class ForceArrow:
     """A push on the object at `start`, towards `angle`: an arrow of length `magnitude · scale` (fractions of the canvas).
 
+    `width` is the shaft's without its rim of one unit in `edge`, `head` the head's length; it is one and a half times as wide.
     How long an arrow stands for how strong a force is documented nowhere; one sample's is 109 of 512 pixels, which is magnitude 1 here.
     """
 
@@ -168,7 +169,7 @@ class ForceArrow:
     scale: float = 109 / 512
     color: str = "#ff2d2d"
     edge: str = "#ffffff"
-    width: float = 4
+    width: float = 6
     head: float = 17
 
     def __post_init__(self):
@@ -236,7 +237,7 @@ class Stroke:
 
     points: tuple[Point, ...]
     brush: Literal["multiline", "round"] = "multiline"
-    width: float = 8
+    width: float = 9
     color: str = "#000000"
 
     def __post_init__(self):

@@ -1,0 +1,52 @@
+"""The visual prompt language: what is said to the model, as data, as a JSON document and as the picture that it reads.
+
+`tasks` has a function for each task that the model was trained on, `render` draws what they return.
+"""
+
+from . import tasks
+from .checks import PromptError
+from .document import dumps, from_document, json_schema, loads, to_document
+from .render import render
+from .spec import (
+    Box,
+    Doodle,
+    Erase,
+    ForceArrow,
+    GradientCanvas,
+    MarkerArrow,
+    PhotoCanvas,
+    SolidCanvas,
+    Stroke,
+    Text,
+    TextStyle,
+    Trajectory,
+    VisualPrompt,
+    Wind,
+)
+from .tasks import TASKS
+
+__all__ = [
+    "Box",
+    "Doodle",
+    "Erase",
+    "ForceArrow",
+    "GradientCanvas",
+    "MarkerArrow",
+    "PhotoCanvas",
+    "PromptError",
+    "SolidCanvas",
+    "Stroke",
+    "TASKS",
+    "Text",
+    "TextStyle",
+    "Trajectory",
+    "VisualPrompt",
+    "Wind",
+    "dumps",
+    "from_document",
+    "json_schema",
+    "loads",
+    "render",
+    "tasks",
+    "to_document",
+]

@@ -1,0 +1,279 @@
+"""A visual prompt as a JSON document, and back.
+
+    {"version": 1, "task": "text_box", "bypass": false,
+     "canvas": {"type": "photo", …},
+     "marks": [{"type": "box", "area": [0.2, 0.3, 0.5, 0.6], "label": "put a blue jay", …}]}
+
+Objects have the fields of the dataclasses in `spec`, and canvases and marks a `type` besides. Fields with a default may be left
+out; a `style` that is given in part keeps the rest of the style that its mark has by default. What is written holds every field,
+so that it looks the same when defaults have changed. The photo travels beside the document.
+"""
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import json
+import reprlib
+import types
+import typing
+from collections.abc import Callable, Mapping
+
+from .checks import MAX_MARKS, MAX_POINTS, MAX_TEXT, PromptError, check_choice
+from .spec import CANVAS_TYPES, MARK_TYPES, VERSION, VisualPrompt
+
+MAX_CHARACTERS = 4_000_000
+"""Of a document's text, or its bytes; every prompt within the other limits fits."""
+
+_TYPES = {kind: name for name, kind in (CANVAS_TYPES | MARK_TYPES).items()}
+
+_UPGRADES: dict[int, Callable[[dict], dict]] = {}
+"""From the number of a version to what makes a document of that version one of the next."""
+
+
+def to_document(prompt: VisualPrompt) -> dict:
+    """The document, made of dicts, lists, text and numbers."""
+    return {"version": VERSION, "task": prompt.task, "bypass": prompt.bypass} | _encode(prompt)
+
+
+def from_document(document: dict) -> VisualPrompt:
+    """The prompt. Raises PromptError, which names the field, for everything that is not a document of this version or an earlier one."""
+    try:
+        current = _upgraded(_checked(dict, document))
+        return _decode_object({name: value for name, value in current.items() if name != "version"}, VisualPrompt)
+    except PromptError as error:
+        raise (error if error.field else error.within("document")) from None
+
+
+def dumps(prompt: VisualPrompt, indent: int | None = None) -> str:
+    """The document as JSON text."""
+    return json.dumps(to_document(prompt), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def loads(text: str | bytes) -> VisualPrompt:
+    """The prompt of JSON text, in UTF-8 if it is bytes. Raises PromptError as `from_document` does, and for text that is no JSON."""
+    if len(text) > MAX_CHARACTERS:
+        raise PromptError("document", f"has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
+    try:
+        if not isinstance(text, str):
+            text = text.decode("utf-8")
+        document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=_whole_number)
+    except UnicodeDecodeError as error:
+        raise PromptError("document", f"is not UTF-8 text (byte {error.start + 1:,}); save it as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise PromptError("document", f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
+    except RecursionError:
+        raise PromptError("document", "is nested too deeply; a visual prompt has seven levels") from None
+    return from_document(document)
+
+
+def json_schema() -> dict:
+    """The JSON Schema (draft 2020-12) of the documents that this version writes.
+
+    It has the fields, types, choices, lengths and the bounds of positions. Reading checks more, such as sizes and colours.
+    """
+    definitions = {}
+    schema = _object_schema(VisualPrompt, definitions)
+    properties = {"version": {"const": VERSION}} | schema["properties"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "FlowInOne visual prompt",
+        **schema,
+        "properties": properties,
+        "required": ["version", *schema["required"]],
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _upgraded(
+    document: dict, latest: int = VERSION, upgrades: Mapping[int, Callable[[dict], dict]] = _UPGRADES
+) -> dict:
+    """The document as version `latest` has it."""
+    if "version" not in document:
+        raise PromptError("version", f"is missing; this FlowInOne writes {latest}")
+    version = document["version"]
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise PromptError("version", f"is {_called(version)}; expected a whole number from 1 to {latest}")
+    if version > latest:
+        raise PromptError("version", f"is {_called(version)}, written by a newer FlowInOne; update to read it")
+    for number in range(version, latest):
+        document = upgrades[number](document)
+    return document
+
+
+class _Repeating(dict):
+    """A JSON object in which a name stands twice, for the reader, which knows where it is, to refuse."""
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict:
+    result = dict(pairs)
+    return result if len(result) == len(pairs) else _Repeating(result, repeated=_first_repeated(pairs))
+
+
+def _first_repeated(pairs: list[tuple[str, object]]) -> str:
+    seen = set()
+    return next(name for name, _ in pairs if name in seen or seen.add(name))
+
+
+def _whole_number(digits: str) -> int | float:
+    # Python refuses to read thousands of digits as an int; as a float they are a number that is out of bounds.
+    return int(digits) if len(digits) <= 20 else float(digits)
+
+
+def _encode(value: object) -> object:
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": _TYPES[type(value)], **fields} if type(value) in _TYPES else fields
+    return [_encode(item) for item in value] if isinstance(value, tuple) else value
+
+
+_hints = functools.cache(typing.get_type_hints)
+
+
+def _decode(value: object, hint: object, default: object = None) -> object:
+    """`value` as the type hint has it. Errors name the field as seen from the value."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return _decode_list(value, arguments)
+    if origin is typing.Literal:
+        check_choice("", _checked(str, value), hint)
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _decode_one_of(value, {_TYPES[kind]: kind for kind in arguments})
+    if dataclasses.is_dataclass(hint):
+        return _decode_object(value, hint, default)
+    return _checked(hint, value)
+
+
+def _decode_list(value: object, items: tuple) -> tuple:
+    given = _checked(list, value)
+    if items[-1] is not Ellipsis:
+        if len(given) != len(items):
+            raise PromptError("", f"has {len(given):,} entries; expected {len(items)} numbers")
+        hints = items
+    else:
+        most = _lengths(items[0])[1]
+        if len(given) > most:
+            raise PromptError("", f"has {len(given):,} entries; at most {most:,} are drawn")
+        hints = items[:1] * len(given)
+    result = []
+    for item, hint in zip(given, hints):
+        try:
+            result.append(_decode(item, hint))
+        except PromptError as error:
+            raise error.within(f"[{len(result)}]") from None
+    return tuple(result)
+
+
+def _decode_one_of(value: object, kinds: dict[str, type]) -> object:
+    given = dict(_checked(dict, value))
+    if "type" not in given:
+        raise PromptError("type", f"is missing; choose one of {', '.join(kinds)}")
+    name = given.pop("type")
+    if not isinstance(name, str) or name not in kinds:
+        raise PromptError("type", f"is {_called(name)}; choose one of {', '.join(kinds)}")
+    return _decode_object(given, kinds[name])
+
+
+def _decode_object(value: object, kind: type, default: object = None) -> object:
+    """An object of dataclass `kind`; what `value` leaves out is `default`'s, or else the class's."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    given = {}
+    for name, part in _checked(dict, value).items():
+        if name not in fields:
+            raise PromptError(_path(name), f"is no field here; {_nearest(name, fields)}")
+        try:
+            given[name] = _decode(part, _hints(kind)[name], fields[name].default)
+        except PromptError as error:
+            raise error.within(name) from None
+    if dataclasses.is_dataclass(default):
+        return dataclasses.replace(default, **given)
+    for name, field in fields.items():
+        if name not in given and field.default is dataclasses.MISSING:
+            raise PromptError(name, "is missing")
+    return kind(**given)
+
+
+_EXPECTED = {dict: "an object", list: "a list", str: "text", bool: "true or false", float: "a number"}
+
+
+def _checked(kind: type, value: object) -> object:
+    """`value`, if it is what JSON has for `kind`: an int is a number too, a bool is not, and tuples are lists."""
+    if isinstance(value, _Repeating):
+        raise PromptError(_path(value["repeated"]), "stands twice in one object; keep one")
+    fitting = {list: (list, tuple), float: (float, int)}.get(kind, kind)
+    if not isinstance(value, fitting) or (isinstance(value, bool) and kind is not bool):
+        raise PromptError("", f"is {_called(value)}; expected {_EXPECTED[kind]}")
+    if kind is float and isinstance(value, int) and value.bit_length() > 64:
+        raise PromptError("", f"is {_called(value)}; expected a number within bounds")
+    return value
+
+
+def _called(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a huge number"
+    if isinstance(value, (str, int, float)):
+        return reprlib.repr(value)
+    return {dict: "an object", list: "a list", tuple: "a list"}.get(type(value), f"a Python {type(value).__name__}")
+
+
+def _path(name: object) -> str:
+    return name if isinstance(name, str) and name.isidentifier() and len(name) <= 40 else f"[{_called(name)}]"
+
+
+def _nearest(name: object, fields: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name, fields, 1) if isinstance(name, str) and len(name) <= 40 else []
+    return f"did you mean {near[0]}?" if near else f"the fields are {', '.join(fields)}"
+
+
+def _lengths(item: object) -> tuple[int, int]:
+    """How many entries a list of points, of strokes or of marks has, at least and at most."""
+    if typing.get_origin(item) is tuple:
+        return 2, MAX_POINTS
+    return (1, MAX_POINTS // 2) if dataclasses.is_dataclass(item) else (0, MAX_MARKS)
+
+
+def _object_schema(kind: type, definitions: dict) -> dict:
+    properties, required = {}, []
+    if kind in _TYPES:
+        properties["type"] = {"const": _TYPES[kind]}
+        required.append("type")
+    for field in dataclasses.fields(kind):
+        properties[field.name] = _schema(_hints(kind)[field.name], definitions)
+        if field.default is dataclasses.MISSING:
+            required.append(field.name)
+            if properties[field.name].get("type") == "string":
+                properties[field.name]["minLength"] = 1
+        else:
+            properties[field.name]["default"] = _encode(field.default)
+    return {
+        "description": " ".join(inspect.getdoc(kind).split()),
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _schema(hint: object, definitions: dict) -> dict:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        least, most = _lengths(arguments[0])
+        return {"type": "array", "items": _schema(arguments[0], definitions), "minItems": least, "maxItems": most}
+    if origin is tuple:
+        # Points and areas: all lists of a fixed length are positions on the canvas.
+        position = {"type": "number", "minimum": -1, "maximum": 2}
+        return {"type": "array", "items": position, "minItems": len(arguments), "maxItems": len(arguments)}
+    if origin is typing.Literal:
+        return {"enum": list(arguments)}
+    if origin in (typing.Union, types.UnionType):
+        return {"oneOf": [_schema(kind, definitions) for kind in arguments]}
+    if dataclasses.is_dataclass(hint):
+        if hint.__name__ not in definitions:
+            definitions[hint.__name__] = _object_schema(hint, definitions)
+        return {"$ref": f"#/$defs/{hint.__name__}"}
+    if hint is str:
+        return {"type": "string", "maxLength": MAX_TEXT}
+    return {"type": {bool: "boolean", float: "number"}[hint]}

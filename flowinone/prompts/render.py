@@ -1,0 +1,105 @@
+"""A visual prompt as a picture."""
+
+import os
+import warnings
+
+import numpy as np
+from PIL import Image
+
+from ..pictures import as_rgb
+from .characters import MissingGlyphsWarning
+from .checks import PromptError
+from .drawing import draw_box, draw_doodle, draw_erase, draw_force, draw_marker, draw_trajectory, draw_wind
+from .lettering import paint_block
+from .spec import (
+    Box,
+    Canvas,
+    Doodle,
+    Erase,
+    ForceArrow,
+    GradientCanvas,
+    Mark,
+    MarkerArrow,
+    PhotoCanvas,
+    Text,
+    Trajectory,
+    VisualPrompt,
+    Wind,
+    rgb,
+)
+from .squaring import Squaring
+from .text import UNITS, clean, label_layout, lay_out
+from .typeface import typeface
+
+SMALLEST, LARGEST = 64, 4096
+"""Pixels: the sides of a canvas."""
+
+_DRAWN = {
+    MarkerArrow: draw_marker,
+    ForceArrow: draw_force,
+    Wind: draw_wind,
+    Trajectory: draw_trajectory,
+    Doodle: draw_doodle,
+    Erase: draw_erase,
+}
+
+
+def render(
+    prompt: VisualPrompt, photo: Image.Image | None = None, size: int = 512, font: str | os.PathLike | None = None
+) -> Image.Image:
+    """The RGB picture, `size` x `size` pixels (64 to 4096), that the model is shown.
+
+    `photo` is the picture under the marks, of any mode and shape, and goes with a photo canvas only. `font` is a TrueType or OpenType
+    file to write all text in. The same prompt gives the same bytes with one version of Pillow, except that text which needs shaping
+    (Arabic, Hebrew, stacked accents) looks simpler where Pillow comes without Raqm.
+
+    PromptError names the field at fault; characters without a glyph are warned of with MissingGlyphsWarning.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST <= size <= LARGEST:
+        raise PromptError("size", f"is {size!r}; expected a whole number of pixels from {SMALLEST} to {LARGEST}")
+    picture = _ground(prompt.canvas, photo, size)
+    missing = {}
+    for number, mark in enumerate(prompt.marks):
+        try:
+            missing |= dict.fromkeys(_draw(picture, mark, font))
+        except PromptError as error:
+            raise error if error.field == "font" else error.within(f"marks[{number}]") from error
+    if missing:
+        warnings.warn(MissingGlyphsWarning(missing), stacklevel=2)
+    return picture
+
+
+def _ground(canvas: Canvas, photo: Image.Image | None, size: int) -> Image.Image:
+    if isinstance(canvas, PhotoCanvas):
+        if photo is None:
+            raise PromptError("photo", "is missing; a photo canvas needs the picture that it shows")
+        photo = as_rgb(photo)
+        return Squaring(canvas.fit, *photo.size).apply(photo, size, canvas.background)
+    if photo is not None:
+        raise PromptError("photo", "is given, but the canvas shows none; leave it out or choose a photo canvas")
+    if isinstance(canvas, GradientCanvas):
+        start, end = (np.array(rgb(color), dtype=np.float64) for color in (canvas.start, canvas.end))
+        ramp = np.rint(start + (end - start) * np.linspace(0, 1, size)[:, None]).astype(np.uint8)
+        strip = ramp[:, None] if canvas.direction == "vertical" else ramp[None]
+        return Image.fromarray(np.ascontiguousarray(np.broadcast_to(strip, (size, size, 3))))
+    return Image.new("RGB", (size, size), rgb(canvas.color))
+
+
+def _draw(picture: Image.Image, mark: Mark, font: str | os.PathLike | None) -> list[str]:
+    """Draw a mark; the characters that could not be drawn."""
+    if isinstance(mark, Box):
+        draw_box(picture, mark)
+    elif not isinstance(mark, Text):
+        _DRAWN[type(mark)](picture, mark)
+        return []
+    text = clean(mark.label if isinstance(mark, Box) else mark.text)
+    if not text:
+        return []
+    face = typeface(mark.style, font)
+    area = tuple(edge * UNITS for edge in mark.area)
+    if isinstance(mark, Box):
+        block = label_layout(text, mark.style, face, area, mark.width)
+    else:
+        block = lay_out(text, mark.style, face, area, mark.valign)
+    paint_block(picture, block, mark.style, face)
+    return face.missing(text)

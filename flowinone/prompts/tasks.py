@@ -1,0 +1,355 @@
+"""The nine tasks that the model was trained on: what each says and shows, and a function that makes its prompt.
+
+The functions have their tasks' names. They place, word and colour as the training data does; `canvas`, `style`, `area` and `bypass`
+override that, and further keywords (`look`) go to the marks: `text_box(boxes, color="blue", width=5)`. Lists and arrays do for
+tuples. Marks that are made already may stand among the values. They raise PromptError, which names the argument.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from .checks import Point, PromptError, check_text
+from .spec import (
+    Box,
+    Canvas,
+    Doodle,
+    ForceArrow,
+    GradientCanvas,
+    Mark,
+    MarkerArrow,
+    PhotoCanvas,
+    SolidCanvas,
+    Stroke,
+    Task,
+    Text,
+    TextStyle,
+    Trajectory,
+    VisualPrompt,
+    Wind,
+)
+
+Area = tuple[float, float, float, float]
+
+REMOVE = "Remove the object pointed to by the arrow."
+SWAP = "Swap the object pointed to by the arrow with {thing}."
+IMPULSE = "Apply an impulse to the object according to the arrow, and generate an image of its pose at the end of its first swing."
+"""What a force does to a plant."""
+
+PRESETS: dict[str, str] = {
+    "inpaint": "Fill in the gaps in this portrait to restore the whole face.",
+    "canny": "Canny to image: {caption}",
+    "depth": "Depth to image: {caption}",
+    "restore": "Image restoration",
+    "sketch": "Convert the image to display a sketch map.",
+}
+"""Instructions for text in image whose photo is a masked, edge, depth, degraded or plain one. No sample of canny is known."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskInfo:
+    """What a user needs to know of a task, and how its words stand on the canvas.
+
+    `instruction` is the trained wording, empty where users write their own; `marks` are the types that fit, as in documents.
+    `area` and `valign` hold for the words below a photo or on a canvas; boxes carry their own labels.
+    """
+
+    title: str
+    description: str
+    marks: tuple[str, ...]
+    canvas: Canvas
+    style: TextStyle
+    instruction: str = ""
+    area: Area = (0.05, 0.7, 0.95, 0.97)
+    valign: Literal["top", "middle", "bottom"] = "bottom"
+    role: Literal["caption", "label", "instruction"] = "instruction"
+    bypass: bool = False
+
+    @property
+    def needs_photo(self) -> bool:
+        return isinstance(self.canvas, PhotoCanvas)
+
+
+def _plain(size: float) -> TextStyle:
+    return TextStyle(bold=False, size=size, pitch=1.08)
+
+
+TASKS: dict[Task, TaskInfo] = {
+    "class_to_image": TaskInfo(
+        title="Class to image",
+        description="A picture of the thing whose name stands on the canvas.",
+        marks=("text",),
+        canvas=GradientCanvas(),
+        style=TextStyle(size=64, fill="#ffffff", outline="#000000"),
+        area=(0.05, 0.52, 0.95, 0.95),
+        valign="middle",
+        role="label",
+        bypass=True,
+    ),
+    "text_to_image": TaskInfo(
+        title="Text to image",
+        description="A picture of what the caption on the canvas describes.",
+        marks=("text",),
+        canvas=SolidCanvas(),
+        style=TextStyle(size=48, pitch=4 / 3, letter_spacing=2.5),
+        area=(0.05, 0.05, 0.95, 0.95),
+        valign="middle",
+        role="caption",
+        bypass=True,
+    ),
+    "text_in_image": TaskInfo(
+        title="Text in image",
+        description="Changes the photo as the instruction on it says.",
+        marks=("text", "erase"),
+        canvas=PhotoCanvas(),
+        style=TextStyle(face="sans", size=30, pitch=1.3, letter_spacing=1),
+    ),
+    "text_box": TaskInfo(
+        title="Text box",
+        description="Puts into each box what its label says.",
+        marks=("box", "text"),
+        canvas=PhotoCanvas(),
+        style=Box.style,
+        role="label",
+    ),
+    "visual_marker": TaskInfo(
+        title="Visual marker",
+        description="Removes or swaps the object that the arrow points at.",
+        marks=("marker", "text"),
+        canvas=PhotoCanvas(),
+        style=_plain(28),
+        instruction=REMOVE,
+        area=(0.1, 0.66, 0.9, 0.97),
+        valign="middle",
+    ),
+    "doodle": TaskInfo(
+        title="Doodle",
+        description="Turns drawn lines on the photo into real things.",
+        marks=("doodle", "text"),
+        canvas=PhotoCanvas(),
+        style=_plain(25),
+        instruction="Turn the doodle in the image into a realistic real-world object",
+    ),
+    "point_force": TaskInfo(
+        title="Point force",
+        description="Pushes each object along its arrow, harder the longer the arrow is.",
+        marks=("force", "text"),
+        canvas=PhotoCanvas(),
+        style=_plain(26),
+        instruction="Apply forces to the object according to the arrows until stop, and generate the final image.",
+    ),
+    "wind": TaskInfo(
+        title="Wind",
+        description="Blows over the picture the way the wavy lines go.",
+        marks=("wind", "text"),
+        canvas=PhotoCanvas(),
+        style=_plain(26),
+        instruction="Interpret the wavy lines as wind and generate the resulting wind-blown image.",
+    ),
+    "trajectory": TaskInfo(
+        title="Trajectory",
+        description="Moves each object along the line that starts at it.",
+        marks=("trajectory", "text"),
+        canvas=PhotoCanvas(),
+        style=_plain(23),
+        instruction="Follow the solid line as the trajectory of objects and generate the final image",
+    ),
+}
+
+
+def class_to_image(
+    label: str,
+    *,
+    canvas: Canvas | None = None,
+    style: TextStyle | None = None,
+    area: Area | None = None,
+    bypass: bool | None = None,
+) -> VisualPrompt:
+    """A class name on a two-colour canvas. The model was trained with and without bypass here."""
+    return _prompt("class_to_image", (), ("label", label), canvas, style, area, bypass)
+
+
+def text_to_image(
+    caption: str,
+    *,
+    canvas: Canvas | None = None,
+    style: TextStyle | None = None,
+    area: Area | None = None,
+    bypass: bool | None = None,
+) -> VisualPrompt:
+    """A caption on a canvas of one colour or two."""
+    return _prompt("text_to_image", (), ("caption", caption), canvas, style, area, bypass)
+
+
+def text_in_image(
+    instruction: str,
+    *,
+    canvas: Canvas | None = None,
+    style: TextStyle | None = None,
+    area: Area | None = None,
+    bypass: bool | None = None,
+) -> VisualPrompt:
+    """A free instruction on a photo; `preset` has the wordings of the sub-tasks."""
+    return _prompt("text_in_image", (), ("instruction", instruction), canvas, style, area, bypass)
+
+
+def preset(name: str, caption: str | None = None) -> str:
+    """The instruction of a sub-task of text in image (PRESETS), with the caption for which it has room."""
+    if name not in PRESETS:
+        raise PromptError("preset", f"is {name!r}; choose one of {', '.join(PRESETS)}")
+    wording = PRESETS[name]
+    if ("{caption}" in wording) != (caption is not None):
+        problem = (
+            f"is missing; the preset {name} needs one" if caption is None else f"has no place in the preset {name}"
+        )
+        raise PromptError("caption", problem)
+    return wording if caption is None else wording.replace("{caption}", caption)
+
+
+def text_box(
+    boxes: Iterable[tuple[Area, str] | Box],
+    *,
+    canvas: Canvas | None = None,
+    style: TextStyle | None = None,
+    bypass: bool | None = None,
+    **look,
+) -> VisualPrompt:
+    """Boxes (area, label) on a photo; a label is a verb and a thing: "put a blue jay". `look`: `color`, `width`."""
+    style = style or TASKS["text_box"].style
+    marks = _marks("boxes", boxes, Box, ("area", "label"), {"style": style} | look)
+    return _prompt("text_box", marks, None, canvas, None, None, bypass)
+
+
+def visual_marker(
+    start: Point,
+    tip: Point,
+    *,
+    thing: str | None = None,
+    instruction: str | None = None,
+    canvas: Canvas | None = None,
+    style: TextStyle | None = None,
+    area: Area | None = None,
+    bypass: bool | None = None,
+    **look,
+) -> VisualPrompt:
+    """An arrow whose tip is on the object to remove, or to swap with `thing`, or to treat as `instruction` says.
+
+    `look`: `color`, `width`, `head`.
+    """
+    if thing is not None:
+        if instruction is not None:
+            raise PromptError("thing", "stands beside an instruction, which says it all; give one of them")
+        check_text("thing", thing)
+        instruction = SWAP.replace("{thing}", thing.strip().removesuffix("."))
+    arrow = MarkerArrow(freeze(start), freeze(tip), **look)
+    return _prompt("visual_marker", (arrow,), ("instruction", instruction), canvas, style, area, bypass)
+
+
+def doodle(
+    strokes: Iterable[Sequence[Point] | Stroke],
+    *,
+    instruction: str | None = None,
+    canvas: Canvas | None = None,
+    style: TextStyle | None = None,
+    area: Area | None = None,
+    bypass: bool | None = None,
+    **look,
+) -> VisualPrompt:
+    """A line drawing on a photo: strokes, each a sequence of points. `look`: `brush`, `width`, `color`."""
+    drawing = Doodle(_marks("strokes", strokes, Stroke, None, look))
+    return _prompt("doodle", (drawing,), ("instruction", instruction), canvas, style, area, bypass)
+
+
+def point_force(
+    arrows: Iterable[tuple[Point, float] | tuple[Point, float, float] | ForceArrow],
+    *,
+    instruction: str | None = None,
+    canvas: Canvas | None = None,
+    style: TextStyle | None = None,
+    area: Area | None = None,
+    bypass: bool | None = None,
+    **look,
+) -> VisualPrompt:
+    """Pushes (start, angle, magnitude) on objects: start is the object's centre, the angle in degrees, the magnitude 1 if left out.
+
+    `IMPULSE` is the instruction for plants. `look`: `scale`, `color`, `edge`, `width`, `head`.
+    """
+    marks = _marks("arrows", arrows, ForceArrow, ("start", "angle", "magnitude"), look)
+    return _prompt("point_force", marks, ("instruction", instruction), canvas, style, area, bypass)
+
+
+def wind(
+    center: Point,
+    angle: float = 0,
+    strength: float = 1,
+    *,
+    instruction: str | None = None,
+    canvas: Canvas | None = None,
+    style: TextStyle | None = None,
+    area: Area | None = None,
+    bypass: bool | None = None,
+    **look,
+) -> VisualPrompt:
+    """Wavy lines beside the object that blow towards `angle` (degrees). `look`: `scale`, `color`, `width`."""
+    glyph = Wind(freeze(center), freeze(angle), freeze(strength), **look)
+    return _prompt("wind", (glyph,), ("instruction", instruction), canvas, style, area, bypass)
+
+
+def trajectory(
+    paths: Iterable[Sequence[Point] | Trajectory],
+    *,
+    instruction: str | None = None,
+    canvas: Canvas | None = None,
+    style: TextStyle | None = None,
+    area: Area | None = None,
+    bypass: bool | None = None,
+    **look,
+) -> VisualPrompt:
+    """Lines, each a sequence of points from an object along its path. `look`: `smooth`, `color`, `width`."""
+    marks = _marks("paths", paths, Trajectory, None, look)
+    return _prompt("trajectory", marks, ("instruction", instruction), canvas, style, area, bypass)
+
+
+def freeze(value):
+    """Nested lists, arrays and tensors as nested tuples of Python numbers; anything else as it is."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return tuple(map(freeze, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _marks(argument: str, given: Iterable, kind: type, fields: tuple[str, ...] | None, look: dict) -> tuple:
+    """The given values as marks of a kind: each a mark already, or the first `fields` of one, or without `fields` its points."""
+    marks = []
+    for number, item in enumerate(given):
+        if not isinstance(item, kind):
+            item = freeze(item)
+            if fields and not (isinstance(item, tuple) and 2 <= len(item) <= len(fields)):
+                raise PromptError(f"{argument}[{number}]", f"is {item!r:.60}; expected {', '.join(fields)}")
+            try:
+                item = kind(*item, **look) if fields else kind(item, **look)
+            except PromptError as error:
+                raise error.within(f"{argument}[{number}]") from None
+        marks.append(item)
+    if not marks:
+        raise PromptError(argument, "is empty; give at least one")
+    return tuple(marks)
+
+
+def _prompt(
+    task: Task,
+    marks: tuple[Mark, ...],
+    words: tuple[str, str | None] | None,
+    canvas: Canvas | None,
+    style: TextStyle | None,
+    area: Area | None,
+    bypass: bool | None,
+) -> VisualPrompt:
+    """The marks and, above them, the words (the argument's name and what it says, or None for the trained wording)."""
+    info = TASKS[task]
+    if words is not None:
+        argument, text = words
+        text = info.instruction if text is None else text
+        check_text(argument, text)
+        placed = info.area if area is None else freeze(area)
+        marks = (*marks, Text(text, placed, info.role, info.valign, style or info.style))
+    return VisualPrompt(task, canvas or info.canvas, marks, info.bypass if bypass is None else bypass)
