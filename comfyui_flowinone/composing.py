@@ -1,7 +1,6 @@
 """Composed prompts: rendered pictures with the documents they were rendered from."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..flowinone.prompts import VisualPrompt, dumps, from_document, loads, render, to_document
+from ..flowinone.prompts import VisualPrompt, dumps_many, render
 from ..flowinone.prompts.spec import PhotoCanvas
 from ..flowinone.prompts.squaring import Squaring
 
@@ -28,9 +27,7 @@ class ComposedPrompt:
 
     def as_text(self) -> str:
         """The document as JSON; a list of documents where the pictures' differ."""
-        if all(prompt == self.prompts[0] for prompt in self.prompts):
-            return dumps(self.prompts[0], indent=1)
-        return json.dumps([to_document(prompt) for prompt in self.prompts], indent=1)
+        return dumps_many(self.prompts, indent=1)
 
 
 def composed(prompts: Sequence[VisualPrompt], photos: Sequence[Image.Image | None], size: int) -> ComposedPrompt:
@@ -41,18 +38,3 @@ def composed(prompts: Sequence[VisualPrompt], photos: Sequence[Image.Image | Non
         squarings.append(Squaring(prompt.canvas.fit, *photo.size) if on_photo and photo is not None else None)
         images.append(np.asarray(render(prompt, photo if on_photo else None, size), dtype=np.float32) / 255)
     return ComposedPrompt(tuple(prompts), torch.from_numpy(np.stack(images)), tuple(squarings))
-
-
-def documents(text: str, count: int) -> list[VisualPrompt]:
-    """The documents in a composed prompt's text for `count` pictures. Raises PromptError, or ValueError if their number does not fit."""
-    from ..flowinone.prompts import loads
-
-    if not text.lstrip().startswith("["):
-        return [loads(text)] * count
-    try:
-        items = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"spec is no JSON: {error}") from None
-    if len(items) != count:
-        raise ValueError(f"spec holds {len(items)} documents for {count} pictures; give one, or one for each picture")
-    return [from_document(item) for item in items]

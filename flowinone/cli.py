@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import __version__
 
-TASK_OPTIONS = ("text", "preset", "caption", "thing", "box", "label", "arrow", "force", "wind", "path", "stroke", "fit", "color", "canvas")
+TASK_OPTIONS = "text preset caption thing box label arrow force wind path stroke fit color canvas".split()
 """Of `compose`, those that make a prompt; which go with which task says `composing`."""
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -60,14 +60,22 @@ def _add_generate(commands) -> None:
     )
     command.add_argument("--image", metavar="PHOTO", help="what .json prompts are drawn on")
     weights = command.add_argument_group("weights")
-    weights.add_argument("--checkpoint", metavar="FILE", help="flowinone_256px.pth, or what `flowinone convert` made of it")
+    weights.add_argument(
+        "--checkpoint", metavar="FILE", help="flowinone_256px.pth, or what `flowinone convert` made of it"
+    )
     weights.add_argument("--vision", metavar="PATH", help="Janus-Pro-1B, a file or its folder")
     weights.add_argument("--vae", metavar="FILE", help="a Stable Diffusion 1.x VAE or checkpoint")
     weights.add_argument("--model", metavar="FOLDER", help="instead of the three: a folder that save_pretrained wrote")
-    command.add_argument("--seed", type=int, default=0, help="of the first picture; picture n takes seed + n (default: 0)")
+    command.add_argument(
+        "--seed", type=int, default=0, help="of the first picture; picture n takes seed + n (default: 0)"
+    )
     command.add_argument("--steps", type=_positive, default=50, help="solver steps (default: 50)")
     command.add_argument("--guidance", type=float, default=7.0, metavar="SCALE", help="guidance scale (default: 7)")
-    command.add_argument("--solver", default="euler", help="euler (default), euler_uniform, midpoint, heun, rk4, adams_bashforth2 or dopri5")
+    command.add_argument(
+        "--solver",
+        default="euler",
+        help="euler (default), euler_uniform, midpoint, heun, rk4, adams_bashforth2 or dopri5",
+    )
     command.add_argument(
         "--bypass",
         action=argparse.BooleanOptionalAction,
@@ -75,7 +83,9 @@ def _add_generate(commands) -> None:
     )
     command.add_argument("--batch-size", type=_positive, default=1, metavar="N", help="pictures at a time (default: 1)")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps …")
-    command.add_argument("--dtype", choices=["auto", *DTYPES], default="auto", help="auto: fp32 on the CPU, else 16 bit")
+    command.add_argument(
+        "--dtype", choices=["auto", *DTYPES], default="auto", help="auto: fp32 on the CPU, else 16 bit"
+    )
     command.add_argument("--overwrite", action="store_true", help="make answers anew that exist already")
     command.set_defaults(run=_generate)
 
@@ -109,13 +119,19 @@ def _add_compose(commands) -> None:
         description="Draw a visual prompt from a document, or from options that make one. "
         "Positions are fractions of the square canvas, x to the right and y downwards; angles are degrees counter-clockwise from the right.",
     )
-    command.add_argument("spec", nargs="?", metavar="SPEC", help="a document (.json, - for standard input), or a PNG that carries one")
+    command.add_argument(
+        "spec", nargs="?", metavar="SPEC", help="a document (.json, - for standard input), or a PNG that carries one"
+    )
     command.add_argument("--image", metavar="PHOTO", help="the photo that the prompt stands on")
-    command.add_argument("--out", metavar="PROMPT.png", help="the prompt picture, or - for standard output; it carries its document")
+    command.add_argument(
+        "--out", metavar="PROMPT.png", help="the prompt picture, or - for standard output; it carries its document"
+    )
     command.add_argument("--spec-out", metavar="SPEC.json", help="the document")
     command.add_argument("--size", type=_positive, default=512, help="pixels, of width and height (default: 512)")
     command.add_argument(
-        "--bypass", action=argparse.BooleanOptionalAction, help="whether the model's dual path is off; default: as suits the task"
+        "--bypass",
+        action=argparse.BooleanOptionalAction,
+        help="whether the model's dual path is off; default: as suits the task",
     )
     command.add_argument("--overwrite", action="store_true", help="replace files that exist")
     task = command.add_argument_group("instead of SPEC")
@@ -127,16 +143,44 @@ def _add_compose(commands) -> None:
     task.add_argument("--preset", help="text_in_image's instruction: inpaint, canny, depth, restore or sketch")
     task.add_argument("--caption", help="what the presets canny and depth are to show")
     task.add_argument("--thing", help="what visual_marker's object is swapped with; without it, the object is removed")
-    task.add_argument("--box", type=_numbers(4), action="append", metavar="LEFT,TOP,RIGHT,BOTTOM", help="repeatable, with a --label each")
+    task.add_argument(
+        "--box",
+        type=_numbers(4),
+        action="append",
+        metavar="LEFT,TOP,RIGHT,BOTTOM",
+        help="repeatable, with a --label each",
+    )
     task.add_argument("--label", action="append", help='of a box: "put a blue jay"')
-    task.add_argument("--arrow", type=_numbers(4), action="append", metavar="X0,Y0,X1,Y1", help="visual_marker's, from start to tip")
-    task.add_argument("--force", type=_numbers(3, 4), action="append", metavar="X,Y,ANGLE,MAGNITUDE", help="on the object at x,y; repeatable")
+    task.add_argument(
+        "--arrow", type=_numbers(4), action="append", metavar="X0,Y0,X1,Y1", help="visual_marker's, from start to tip"
+    )
+    task.add_argument(
+        "--force",
+        type=_numbers(3, 4),
+        action="append",
+        metavar="X,Y,ANGLE,MAGNITUDE",
+        help="on the object at x,y; repeatable",
+    )
     task.add_argument("--wind", type=_numbers(2, 4), metavar="X,Y,ANGLE,STRENGTH", help="around x,y")
-    task.add_argument("--path", type=_points, action="append", metavar="POINTS", help='trajectory\'s: "x,y x,y …", from the object on; repeatable')
-    task.add_argument("--stroke", type=_points, action="append", metavar="POINTS", help='doodle\'s: "x,y x,y …"; repeatable')
-    task.add_argument("--fit", choices=["crop", "letterbox", "stretch"], help="how the photo becomes square (default: crop)")
+    task.add_argument(
+        "--path",
+        type=_points,
+        action="append",
+        metavar="POINTS",
+        help='trajectory\'s: "x,y x,y …", from the object on; repeatable',
+    )
+    task.add_argument(
+        "--stroke", type=_points, action="append", metavar="POINTS", help='doodle\'s: "x,y x,y …"; repeatable'
+    )
+    task.add_argument(
+        "--fit", choices=["crop", "letterbox", "stretch"], help="how the photo becomes square (default: crop)"
+    )
     task.add_argument("--color", help="of the marks: #rrggbb or a CSS name")
-    task.add_argument("--canvas", metavar="COLORS", help="of class_to_image and text_to_image: '#fd6fa7', or '#8ec5fc,#e0c3fc' from the top down, or with ,horizontal")
+    task.add_argument(
+        "--canvas",
+        metavar="COLORS",
+        help="of class_to_image and text_to_image: '#fd6fa7', or '#8ec5fc,#e0c3fc' from the top down, or with ,horizontal",
+    )
     command.set_defaults(run=_compose)
 
 

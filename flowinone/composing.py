@@ -1,4 +1,4 @@
-"""From options, documents and photos to prompt pictures that carry their document: the work of `flowinone compose`."""
+"""From options, documents and photos to prompt pictures that carry their document: what `flowinone compose` does."""
 
 import contextlib
 import dataclasses
@@ -37,7 +37,11 @@ def compose(
         raise ValueError(f"{out} is not a .png file, which a prompt picture needs to carry its document")
     if out and out == spec_out:
         raise ValueError(f"{out} cannot be both the picture and the document; choose another file for one")
-    if photo and photo != STANDARD and Path(photo).resolve() in [Path(path).resolve() for path in (out, spec_out) if path]:
+    if (
+        photo
+        and photo != STANDARD
+        and Path(photo).resolve() in [Path(path).resolve() for path in (out, spec_out) if path]
+    ):
         raise ValueError(f"{photo} is the photo and would be replaced; choose another file to write to")
     kept = [path for path in (out, spec_out) if path and path != STANDARD and os.path.exists(path) and not overwrite]
     if out and out not in kept:

@@ -5,7 +5,7 @@ from PIL import Image, ImageOps
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Any picture as 8-bit RGB: turned as its EXIF data says, alpha composited over white, 16-bit and float greys scaled to 8."""
+    """Any picture as 8-bit RGB: turned as its EXIF data says, alpha over white, 16-bit and float greys scaled to 8."""
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image, dtype=np.float64)

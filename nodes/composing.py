@@ -4,10 +4,10 @@ import dataclasses
 
 from comfy_api.latest import io, ui
 
-from ..comfyui_flowinone.composing import ComposedPrompt, composed, documents
+from ..comfyui_flowinone.composing import ComposedPrompt, composed
 from ..comfyui_flowinone.marks import gathered
 from ..comfyui_flowinone.pictures import to_pictures
-from ..flowinone.prompts import GradientCanvas, PhotoCanvas, SolidCanvas, Text, VisualPrompt
+from ..flowinone.prompts import GradientCanvas, PhotoCanvas, SolidCanvas, Text, VisualPrompt, loads_many
 from ..flowinone.prompts.checks import PromptError
 from ..flowinone.prompts.squaring import Squaring
 from ..flowinone.prompts.tasks import TASKS, class_to_image, text_to_image
@@ -153,7 +153,7 @@ class FlowInOneCompose(io.ComfyNode):
                 raise PromptError("image", f"is not connected; the task {task} changes a picture, so connect one")
             plans = [_plan(task, fit if image is not None else None, BYPASS[bypass])] * len(photos)
         else:
-            plans = documents(spec, len(photos))
+            plans = loads_many(spec, len(photos))
         prompts = []
         for number, (plan, photo) in enumerate(zip(plans, photos)):
             squaring = Squaring(plan.canvas.fit, *photo.size) if photo is not None and isinstance(plan.canvas, PhotoCanvas) else None

@@ -5,7 +5,7 @@
 
 from . import tasks
 from .checks import PromptError
-from .document import dumps, from_document, json_schema, loads, to_document
+from .document import dumps, dumps_many, from_document, json_schema, loads, loads_many, to_document
 from .render import render
 from .spec import (
     Box,
@@ -43,9 +43,11 @@ __all__ = [
     "VisualPrompt",
     "Wind",
     "dumps",
+    "dumps_many",
     "from_document",
     "json_schema",
     "loads",
+    "loads_many",
     "render",
     "tasks",
     "to_document",

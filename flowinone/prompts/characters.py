@@ -1,4 +1,4 @@
-"""Which characters a font file has glyphs for: Pillow draws an empty box for the others without a word."""
+"""Which characters a font file has glyphs for: Pillow draws a box, or nothing, for the others without a word."""
 
 import functools
 import struct
@@ -18,7 +18,7 @@ class MissingGlyphsWarning(UserWarning):
 
 @functools.lru_cache(maxsize=32)
 def characters_of(path: str) -> frozenset[int] | None:
-    """The code points in a TrueType, OpenType or collection file's `cmap` table (its first font's); None where that cannot be read.
+    """The code points in the `cmap` table of a font file, or of a collection's first font; None if unreadable.
 
     Formats 4 and 12 are read: every Unicode font has one of them (OpenType specification, `cmap`).
     """
@@ -34,7 +34,9 @@ def characters_of(path: str) -> frozenset[int] | None:
 
 def is_visible(character: str) -> bool:
     """Whether a character needs a glyph at all; spaces, joiners, variation selectors and their like do not."""
-    return unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp") and not 0xFE00 <= ord(character) <= 0xFE0F
+    return (
+        unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp") and not 0xFE00 <= ord(character) <= 0xFE0F
+    )
 
 
 def _table(data: bytes, start: int, wanted: bytes) -> int:

@@ -81,6 +81,22 @@ def check_color(field: str, color: str, auto: bool = False) -> None:
     raise PromptError(field, f"is {_short(color)}, no colour; write #rrggbb or a CSS name{' or auto' if auto else ''}")
 
 
+def check_flag(field: str, value: bool) -> None:
+    if not isinstance(value, bool):
+        raise PromptError(field, f"is {_short(value)}; expected true or false")
+
+
+def check_kind(field: str, value: object, kinds: tuple[type, ...]) -> None:
+    if not isinstance(value, kinds):
+        raise PromptError(field, f"is {_short(value)}; expected {', '.join(kind.__name__ for kind in kinds)}")
+
+
+def check_kinds(field: str, values: Sequence[object], kinds: tuple[type, ...]) -> None:
+    check_kind(field, values, (tuple,))
+    for number, value in enumerate(values):
+        check_kind(f"{field}[{number}]", value, kinds)
+
+
 def check_choice(field: str, value: str, choices) -> None:
     if value not in choices.__args__:
         raise PromptError(field, f"is {_short(value)}; choose one of {', '.join(choices.__args__)}")

@@ -4,9 +4,9 @@
      "canvas": {"type": "photo", …},
      "marks": [{"type": "box", "area": [0.2, 0.3, 0.5, 0.6], "label": "put a blue jay", …}]}
 
-Objects have the fields of the dataclasses in `spec`, and canvases and marks a `type` besides. Fields with a default may be left
-out; a `style` that is given in part keeps the rest of the style that its mark has by default. What is written holds every field,
-so that it looks the same when defaults have changed. The photo travels beside the document.
+Objects have the fields of the dataclasses in `spec`, and canvases and marks a `type` besides. Fields with a default may be
+left out; a `style` that is given in part keeps the rest of the style that its mark has by default. What is written holds every
+field, so that it looks the same when defaults have changed. The photo travels beside the document.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import json
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from .checks import MAX_MARKS, MAX_POINTS, MAX_TEXT, PromptError, check_choice
 from .spec import CANVAS_TYPES, MARK_TYPES, VERSION, VisualPrompt
@@ -37,7 +37,7 @@ def to_document(prompt: VisualPrompt) -> dict:
 
 
 def from_document(document: dict) -> VisualPrompt:
-    """The prompt. Raises PromptError, which names the field, for everything that is not a document of this version or an earlier one."""
+    """The prompt. Raises PromptError, which names the field, for all but documents of this version and earlier ones."""
     try:
         current = _upgraded(_checked(dict, document))
         return _decode_object({name: value for name, value in current.items() if name != "version"}, VisualPrompt)
@@ -51,20 +51,46 @@ def dumps(prompt: VisualPrompt, indent: int | None = None) -> str:
 
 
 def loads(text: str | bytes) -> VisualPrompt:
-    """The prompt of JSON text, in UTF-8 if it is bytes. Raises PromptError as `from_document` does, and for text that is no JSON."""
+    """The prompt of JSON text, in UTF-8 if it is bytes. Raises PromptError as `from_document`, and for what is no JSON."""
+    return from_document(_parsed(text))
+
+
+def dumps_many(prompts: Sequence[VisualPrompt], indent: int | None = None) -> str:
+    """The documents of several prompts as a JSON list; of prompts that are all the same, the one document."""
+    if all(prompt == prompts[0] for prompt in prompts):
+        return dumps(prompts[0], indent)
+    return json.dumps([to_document(prompt) for prompt in prompts], indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def loads_many(text: str | bytes, count: int) -> list[VisualPrompt]:
+    """`count` prompts of JSON text that holds one document for all of them, or a list of as many. Raises PromptError as `loads`."""
+    parsed = _parsed(text)
+    if not isinstance(parsed, list):
+        return [from_document(parsed)] * count
+    if len(parsed) != count:
+        raise PromptError("document", f"is a list of {len(parsed)} for {count} pictures; give one, or one for each picture")
+    prompts = []
+    for number, document in enumerate(parsed):
+        try:
+            prompts.append(from_document(document))
+        except PromptError as error:
+            raise error.within(f"[{number}]") from None
+    return prompts
+
+
+def _parsed(text: str | bytes) -> object:
     if len(text) > MAX_CHARACTERS:
         raise PromptError("document", f"has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
     try:
         if not isinstance(text, str):
             text = text.decode("utf-8")
-        document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=_whole_number)
+        return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_int=_whole_number)
     except UnicodeDecodeError as error:
         raise PromptError("document", f"is not UTF-8 text (byte {error.start + 1:,}); save it as UTF-8") from None
     except json.JSONDecodeError as error:
         raise PromptError("document", f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
     except RecursionError:
         raise PromptError("document", "is nested too deeply; a visual prompt has seven levels") from None
-    return from_document(document)
 
 
 def json_schema() -> dict:
@@ -249,7 +275,7 @@ def _object_schema(kind: type, definitions: dict) -> dict:
         else:
             properties[field.name]["default"] = _encode(field.default)
     return {
-        "description": " ".join(inspect.getdoc(kind).split()),
+        "description": " ".join(inspect.getdoc(kind).partition("\n\n")[0].split()),
         "type": "object",
         "properties": properties,
         "required": required,

@@ -14,11 +14,11 @@ HEAD_SLIMNESS = 0.75
 FORCE_EDGE = 1
 """Units: the rim of a force arrow."""
 _MULTILINE = (7, 5, 3, 1)
-"""Widths, in sevenths of the stroke's, of the black and white lines that lie on each other and leave three white lines in black."""
+"""Widths, in sevenths of the stroke's, of black and white lines on each other: three white ones in black remain."""
 
 
 def draw_box(picture: Image.Image, box: Box) -> None:
-    """Four sides, their middle on the area's edges; on whole pixels if they are a pixel wide or more, as the trained ones are."""
+    """Four sides along the area's edges; on whole pixels if they are a pixel wide or more, as the trained ones are."""
     unit = picture.width / UNITS
     width = max(1, round(box.width * unit))
     strength = round(255 * min(1, box.width * unit))
@@ -118,7 +118,7 @@ def _draw_stroke(picture: Image.Image, stroke: Stroke) -> None:
 
 
 def _head(start: np.ndarray, tip: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
-    """The middle of a head's base, and the triangle [3, 2] from the tip; in an arrow that is too short for it the head is smaller."""
+    """The middle of a head's base, and the triangle [3, 2] from the tip; a short arrow has a smaller head."""
     length = min(length, 0.75 * float(np.linalg.norm(tip - start)))
     neck = tip + (start - tip) / np.linalg.norm(tip - start) * length
     across = _across(start, tip) * length * HEAD_SLIMNESS
@@ -131,9 +131,13 @@ def _across(start: np.ndarray, tip: np.ndarray) -> np.ndarray:
 
 
 def _gusts() -> list[np.ndarray]:
-    """Lines [n, 2] from left to right in lengths of the glyph, y downwards: a wave that runs out into a curl, up, up and down."""
+    """Lines [n, 2] in lengths of the glyph, from left to right, y downwards: waves that run out into curls."""
     lines = []
-    for start, end, height, radius, side in ((-0.42, 0.18, -0.1, 0.11, -1), (-0.5, 0.37, 0.02, 0.13, -1), (-0.36, 0.2, 0.14, 0.1, 1)):
+    for start, end, height, radius, side in (
+        (-0.4, 0.11, -0.1, 0.1, -1),
+        (-0.5, 0.37, 0.02, 0.13, -1),
+        (-0.36, 0.2, 0.14, 0.1, 1),
+    ):
         along = np.linspace(0, 1, 48)
         # The wave fades out towards the curl, which then starts level.
         wave = 0.03 * np.sin(4 * np.pi * along) * (1 - along**2)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-# A patch is drawn up to 8 times finer than the picture, as long as it needs no more than this many samples; never below twice.
-# A tangle, longer than so many times around its patch, has fewer: it costs more, and its edges hide each other.
+# A patch is drawn 2 to 8 times finer than the picture, the finer the smaller it is: with about this many samples. A
+# tangle, a line longer than so many times around its patch, has fewer: it costs more, and its edges hide each other.
 _SAMPLES = 4_000_000
 _COARSEST, _FINEST = 2, 8
 _TANGLE = 50

@@ -28,8 +28,8 @@ def paint_block(picture: Image.Image, block: Block, style: TextStyle, face: Type
 
 
 def colors(style: TextStyle, picture: Image.Image, area: Area) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Fill and outline. An automatic fill contrasts with its outline where that is given, else with the picture's `area` (units);
-    an automatic outline contrasts with the fill."""
+    """Fill and outline. An automatic fill contrasts with its outline where that is given, else with the picture's
+    `area` (units); an automatic outline contrasts with the fill."""
     outline = None if style.outline == AUTO else rgb(style.outline)
     if style.fill != AUTO:
         fill = rgb(style.fill)
@@ -58,7 +58,9 @@ def mean_luminance(picture: Image.Image) -> float:
     return float(linear.mean(axis=(0, 1)) @ (0.2126, 0.7152, 0.0722))
 
 
-def _letters(block: Block, face: Typeface, box: tuple[int, int, int, int], unit: float, finer: int, edge: int) -> Image.Image:
+def _letters(
+    block: Block, face: Typeface, box: tuple[int, int, int, int], unit: float, finer: int, edge: int
+) -> Image.Image:
     """The mask of a block's letters in a box of the picture; grown by `edge` fine pixels."""
     left, top, right, bottom = box
     mask = Image.new("L", ((right - left) * finer, (bottom - top) * finer))

@@ -29,7 +29,7 @@ from .spec import (
 )
 from .squaring import Squaring
 from .text import UNITS, clean, label_layout, lay_out
-from .typeface import typeface
+from .typeface import BOX, typeface
 
 SMALLEST, LARGEST = 64, 4096
 """Pixels: the sides of a canvas."""
@@ -49,9 +49,10 @@ def render(
 ) -> Image.Image:
     """The RGB picture, `size` x `size` pixels (64 to 4096), that the model is shown.
 
-    `photo` is the picture under the marks, of any mode and shape, and goes with a photo canvas only. `font` is a TrueType or OpenType
-    file to write all text in. The same prompt gives the same bytes with one version of Pillow, except that text which needs shaping
-    (Arabic, Hebrew, stacked accents) looks simpler where Pillow comes without Raqm.
+    `photo` is the picture under the marks, of any mode and shape, and goes with a photo canvas only. `font` is a
+    TrueType or OpenType file to write all text in. The same prompt gives the same bytes with one version of Pillow,
+    except that text which needs shaping (Arabic, Hebrew, stacked accents) looks simpler where Pillow comes without
+    Raqm.
 
     PromptError names the field at fault; characters without a glyph are warned of with MissingGlyphsWarning.
     """
@@ -96,10 +97,13 @@ def _draw(picture: Image.Image, mark: Mark, font: str | os.PathLike | None) -> l
     if not text:
         return []
     face = typeface(mark.style, font)
+    missing = face.missing(text)
+    # Not every font has a visible shape of its own for what it lacks.
+    text = text.translate({ord(character): BOX for character in missing})
     area = tuple(edge * UNITS for edge in mark.area)
     if isinstance(mark, Box):
         block = label_layout(text, mark.style, face, area, mark.width)
     else:
         block = lay_out(text, mark.style, face, area, mark.valign)
     paint_block(picture, block, mark.style, face)
-    return face.missing(text)
+    return missing

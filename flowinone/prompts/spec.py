@@ -21,6 +21,9 @@ from .checks import (
     check_area,
     check_choice,
     check_color,
+    check_flag,
+    check_kind,
+    check_kinds,
     check_number,
     check_point,
     check_points,
@@ -60,6 +63,7 @@ class TextStyle:
         check_number("letter_spacing", self.letter_spacing, -4, 64)
         check_number("outline_width", self.outline_width, 0, 32)
         check_choice("face", self.face, Face)
+        check_flag("bold", self.bold)
         check_choice("align", self.align, Align)
         check_color("fill", self.fill, auto=True)
         check_color("outline", self.outline, auto=True)
@@ -227,6 +231,7 @@ class Trajectory:
 
     def __post_init__(self):
         check_points("points", self.points)
+        check_flag("smooth", self.smooth)
         check_color("color", self.color)
         check_number("width", self.width, 0.5, 64)
 
@@ -254,6 +259,7 @@ class Doodle:
     strokes: tuple[Stroke, ...]
 
     def __post_init__(self):
+        check_kinds("strokes", self.strokes, (Stroke,))
         if not self.strokes:
             raise PromptError("strokes", "is empty; a doodle needs at least one stroke")
 
@@ -298,6 +304,9 @@ class VisualPrompt:
 
     def __post_init__(self):
         check_choice("task", self.task, Task)
+        check_flag("bypass", self.bypass)
+        check_kind("canvas", self.canvas, tuple(CANVAS_TYPES.values()))
+        check_kinds("marks", self.marks, tuple(MARK_TYPES.values()))
         if len(self.marks) > MAX_MARKS:
             raise PromptError("marks", f"has {len(self.marks)} entries; at most {MAX_MARKS} are drawn")
         points = sum(point_count(mark) for mark in self.marks)

@@ -1,8 +1,8 @@
 """The nine tasks that the model was trained on: what each says and shows, and a function that makes its prompt.
 
-The functions have their tasks' names. They place, word and colour as the training data does; `canvas`, `style`, `area` and `bypass`
-override that, and further keywords (`look`) go to the marks: `text_box(boxes, color="blue", width=5)`. Lists and arrays do for
-tuples. Marks that are made already may stand among the values. They raise PromptError, which names the argument.
+The functions have their tasks' names. They place, word and colour as the training data does; `canvas`, `style`, `area` and
+`bypass` override that, and further keywords (`look`) go to the marks: `text_box(boxes, color="blue", width=5)`. Lists and
+arrays do for tuples. Marks that are made already may stand among the values. They raise PromptError, which names the argument.
 """
 
 import dataclasses
@@ -33,7 +33,10 @@ Area = tuple[float, float, float, float]
 
 REMOVE = "Remove the object pointed to by the arrow."
 SWAP = "Swap the object pointed to by the arrow with {thing}."
-IMPULSE = "Apply an impulse to the object according to the arrow, and generate an image of its pose at the end of its first swing."
+IMPULSE = (
+    "Apply an impulse to the object according to the arrow, "
+    "and generate an image of its pose at the end of its first swing."
+)
 """What a force does to a plant."""
 
 PRESETS: dict[str, str] = {
@@ -43,14 +46,15 @@ PRESETS: dict[str, str] = {
     "restore": "Image restoration",
     "sketch": "Convert the image to display a sketch map.",
 }
-"""Instructions for text in image whose photo is a masked, edge, depth, degraded or plain one. No sample of canny is known."""
+"""Instructions for text in image on a masked, edge, depth, degraded or plain photo. No sample of canny's wording is known."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskInfo:
     """What a user needs to know of a task, and how its words stand on the canvas.
 
-    `instruction` is the trained wording, empty where users write their own; `marks` are the types that fit, as in documents.
+    `instruction` is the trained wording, empty where users write their own; `marks` are the types that fit, as in
+    documents.
     `area` and `valign` hold for the words below a photo or on a canvas; boxes carry their own labels.
     """
 
@@ -119,7 +123,7 @@ TASKS: dict[Task, TaskInfo] = {
         canvas=PhotoCanvas(),
         style=_plain(28),
         instruction=REMOVE,
-        area=(0.1, 0.66, 0.9, 0.97),
+        area=(0.11, 0.66, 0.89, 0.97),
         valign="middle",
     ),
     "doodle": TaskInfo(
@@ -270,7 +274,7 @@ def point_force(
     bypass: bool | None = None,
     **look,
 ) -> VisualPrompt:
-    """Pushes (start, angle, magnitude) on objects: start is the object's centre, the angle in degrees, the magnitude 1 if left out.
+    """Pushes (start, angle, magnitude): from the object's centre, in degrees; the magnitude may be left out and is 1.
 
     `IMPULSE` is the instruction for plants. `look`: `scale`, `color`, `edge`, `width`, `head`.
     """
@@ -318,7 +322,7 @@ def freeze(value):
 
 
 def _marks(argument: str, given: Iterable, kind: type, fields: tuple[str, ...] | None, look: dict) -> tuple:
-    """The given values as marks of a kind: each a mark already, or the first `fields` of one, or without `fields` its points."""
+    """The given values as marks: each a mark already, or the first `fields` of one, or without `fields` its points."""
     marks = []
     for number, item in enumerate(given):
         if not isinstance(item, kind):
@@ -348,7 +352,7 @@ def _prompt(
     info = TASKS[task]
     if words is not None:
         argument, text = words
-        text = info.instruction if text is None else text
+        text = info.instruction if text is None and info.instruction else text
         check_text(argument, text)
         placed = info.area if area is None else freeze(area)
         marks = (*marks, Text(text, placed, info.role, info.valign, style or info.style))

@@ -1,4 +1,4 @@
-"""Words in a block: cleaning, breaking into lines, fitting an area. All lengths are units, 1/512 of the canvas's side."""
+"""Words in a block: cleaning, breaking into lines, fitting an area. Lengths are units, 1/512 of the canvas's side."""
 
 import dataclasses
 import unicodedata
@@ -10,6 +10,8 @@ from .typeface import Typeface, clusters, needs_shaping
 UNITS = 512
 FLOOR = 6
 """Units; smaller letters are refused."""
+EDGE = 2
+"""Units between text and the canvas's edges at least."""
 _STEP = 0.97
 
 Area = tuple[float, float, float, float]
@@ -47,18 +49,30 @@ class _Setting:
     bounds: list[Area]
 
     @classmethod
-    def of(cls, text: str, style: TextStyle, face: Typeface, size: float, width: float, split: bool) -> "_Setting | None":
-        """None if a word, or with `split` a letter, is wider than the line."""
+    def of(
+        cls, text: str, style: TextStyle, face: Typeface, size: float, width: float, height: float, split: bool
+    ) -> "_Setting | None":
+        """None if the lines are higher than `height`, or a word, or with `split` a letter, is wider than `width`."""
         spacing = style.letter_spacing / style.size
-        lines = [line for row in text.split("\n") for line in break_line(row, face, width / size, spacing, split) or [None]]
-        if None in lines:
-            return None
+        lines = []
+        for row in text.split("\n"):
+            broken = break_line(row, face, width / size, spacing, split)
+            lines += broken or []
+            if broken is None or (len(lines) - 1) * style.pitch * size > height:
+                return None
         outline = style.outline_width * min(1, size / style.min_size)
-        return cls(lines, size, spacing, outline, [face.bounds(line, spacing) for line in lines])
+        setting = cls(lines, size, spacing, outline, [face.bounds(line, spacing) for line in lines])
+        return setting if setting.height(style.pitch) <= height else None
+
+    def extent(self, pitch: float) -> tuple[float, float]:
+        """The top and the bottom of all ink, from the first line's baseline."""
+        tops = (number * pitch + high for number, (_, high, _, _) in enumerate(self.bounds))
+        bottoms = (number * pitch + low for number, (_, _, _, low) in enumerate(self.bounds))
+        return min(tops) * self.size, max(bottoms) * self.size
 
     def height(self, pitch: float) -> float:
-        """From the top of the first line's ink to the bottom of the last one's."""
-        return (self.bounds[-1][3] - self.bounds[0][1] + (len(self.lines) - 1) * pitch) * self.size
+        top, bottom = self.extent(pitch)
+        return bottom - top
 
     @property
     def width(self) -> float:
@@ -68,14 +82,12 @@ class _Setting:
         """The lines inside an area that they fit, or around it as far as they do not, and always on the canvas."""
         left, top, right, bottom = area
         spare = {"top": 0, "middle": 0.5, "bottom": 1}[valign] * (bottom - top - self.height(style.pitch))
-        baseline = top + spare - self.bounds[0][1] * self.size
+        baseline = top + spare - self.extent(style.pitch)[0]
         lines, inks = [], []
         for text, (first, high, last, low) in zip(self.lines, self.bounds):
             first, high, last, low = (edge * self.size for edge in (first, high, last, low))
-            # The advance, not the ink, is aligned: a round letter then hangs over an edge as little as in print.
-            width = last
-            start = {"left": left, "center": (left + right - width) / 2, "right": right - width}[style.align]
-            start = _clamp(start, self.outline + 1 - first, UNITS - self.outline - 1 - last)
+            start = {"left": left, "center": (left + right - last) / 2, "right": right - last}[style.align]
+            start = _clamp(start, self.outline + EDGE - first, UNITS - self.outline - EDGE - last)
             lines.append(Line(text, start, baseline))
             inks.append((start + first, baseline + high, start + last, baseline + low))
             baseline += style.pitch * self.size
@@ -94,11 +106,12 @@ def clean(text: str) -> str:
 def lay_out(text: str, style: TextStyle, face: Typeface, area: Area, valign: str) -> Block:
     """Cleaned text in `area`, broken between words.
 
-    Letters shrink from the style's size to its `min_size` until the words fit. If that is not enough, words are broken; then the
-    area grows inside the canvas, away from the side that `valign` names, then on all sides; then letters shrink below `min_size`,
-    with their outline. Nothing is ever left out: PromptError if the text does not fit the canvas at 6 units.
+    Letters shrink from the style's size to its `min_size` until the words fit. If that is not enough, the area grows
+    inside the canvas away from the side that `valign` names; then words are broken; then the area is the canvas, and
+    letters shrink below `min_size`, with their outline. Nothing is ever left out: PromptError if the text does not fit
+    the canvas at 6 units.
     """
-    edge = style.outline_width + 1
+    edge = style.outline_width + EDGE
     area = tuple(_clamp(side, edge, UNITS - edge) for side in area)
     left, top, right, bottom = area
     tall = (left, edge if valign != "top" else top, right, UNITS - edge if valign != "bottom" else bottom)
@@ -114,34 +127,35 @@ def lay_out(text: str, style: TextStyle, face: Typeface, area: Area, valign: str
     ]
     for (left, top, right, bottom), sizes, split in attempts:
         for size in sizes:
-            setting = _Setting.of(text, style, face, size, right - left, split)
-            if setting and setting.height(style.pitch) <= bottom - top and setting.width <= UNITS - 2 * edge:
-                # Around the wished-for area rather than the grown one: the text stays as near to it as the canvas allows.
+            setting = _Setting.of(text, style, face, size, right - left, bottom - top, split)
+            if setting and setting.width <= UNITS - 2 * edge:
+                # Not in the grown area: the text stays as near to the wished one as the canvas allows.
                 return setting.placed(_moved_inside(area, setting.height(style.pitch), valign, edge), style, valign)
-    raise PromptError("text", f"does not fit the canvas even at {FLOOR} units; shorten it, or lower the pitch or letter spacing")
+    raise PromptError(
+        "text", f"does not fit the canvas even at {FLOOR} units; shorten it, or lower the pitch or letter spacing"
+    )
 
 
 def label_layout(text: str, style: TextStyle, face: Typeface, box: Area, line: float) -> Block:
-    """A cleaned label just above a box's top edge, which is `line` thick, and centred on it, or inside if there is no room above."""
-    edge = style.outline_width + 1
+    """A cleaned label centred just above a box's top edge, `line` thick, or below that edge without room above."""
+    edge = style.outline_width + EDGE
     above = (edge, 0, UNITS - edge, box[1] - style.outline_width)
     inside = (edge, box[1] + line / 2 + style.outline_width, UNITS - edge, UNITS)
-    setting = _Setting.of(text, style, face, style.size, UNITS - 2 * edge, False)
-    has_room = setting and setting.height(style.pitch) <= above[3] - edge
+    has_room = _Setting.of(text, style, face, style.size, UNITS - 2 * edge, above[3] - edge, False)
     area, valign = (above, "bottom") if has_room else (inside, "top")
     block = lay_out(text, style, face, area, valign)
     # Laid out across the whole canvas, the block then moves as one to the box's middle.
     left, _, right, _ = block.ink
     wished = (max(box[0], 0) + min(box[2], UNITS)) / 2 - (left + right) / 2
-    return _moved(block, _clamp(wished, 1 - left, UNITS - 1 - right))
+    return _moved(block, _clamp(wished, EDGE - left, UNITS - EDGE - right))
 
 
 def break_line(text: str, face: Typeface, width: float, spacing: float, split: bool) -> list[str] | None:
-    """A paragraph's lines of at most `width` em; with `split` words that are too long are broken, without it the answer is None."""
+    """A paragraph's lines of at most `width` em. Words that are too long are broken with `split`; without it, None."""
     lines, line, filled = [], "", 0.0
-    space = face.glyphs(" ")[1] + 2 * spacing
+    space = face.width(" ") + 2 * spacing
     for word, gap in _words(text):
-        for part, advance in _parts(word, face, width, spacing) if split else [(word, face.glyphs(word, spacing)[1])]:
+        for part, advance in _parts(word, face, width, spacing) if split else [(word, face.width(word, spacing))]:
             if advance > width:
                 return None
             joint = space if gap else spacing
@@ -174,18 +188,19 @@ def _is_wide(character: str) -> bool:
 
 
 def _parts(word: str, face: Typeface, width: float, spacing: float) -> list[tuple[str, float]]:
-    advance = face.glyphs(word, spacing)[1]
+    advance = face.width(word, spacing)
     if advance <= width:
         return [(word, advance)]
-    parts = [("", 0.0)]
+    joined = needs_shaping(word)
+    parts = [("", -spacing)]
     for letter in clusters(word):
-        longer = parts[-1][0] + letter
+        part, filled = parts[-1]
         # A joined script's letters change width beside each other, so that only the whole part can be measured.
-        advance = face.glyphs(longer, spacing)[1]
-        if advance > width and parts[-1][0]:
-            parts.append((letter, face.glyphs(letter, spacing)[1]))
+        advance = face.width(part + letter, spacing) if joined else filled + spacing + face.width(letter, spacing)
+        if advance > width and part:
+            parts.append((letter, face.width(letter, spacing)))
         else:
-            parts[-1] = (longer, advance)
+            parts[-1] = (part + letter, advance)
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Lettering: the bundled faces or a user's font file, measured in em so that a layout is the same at every canvas size."""
+"""The bundled faces or a user's font file, measured in em so that a layout is the same at every canvas size."""
 
 import dataclasses
 import functools
@@ -13,11 +13,13 @@ from .checks import PromptError
 from .spec import Face, TextStyle
 
 FOLDER = Path(__file__).with_name("fonts")
+BOX = "\u25a1"
+"""Drawn for a character that no font at hand has; the bundled sans has it."""
 
 _FILES: dict[Face, tuple[str, str]] = {
     "serif": ("LiberationSerif-Regular.ttf", "LiberationSerif-Bold.ttf"),
     "sans": ("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"),
-    "mono": ("LiberationMono-Regular.ttf", "LiberationMono-Bold.ttf"),
+    "mono": ("CourierPrime-Regular.otf", "CourierPrime-Bold.otf"),
     "comic": ("ComicNeue-Regular.otf", "ComicNeue-Bold.otf"),
     "condensed": ("Anton-Regular.ttf", "Anton-Regular.ttf"),
 }
@@ -32,15 +34,19 @@ def typeface(style: TextStyle, font: str | os.PathLike | None = None) -> "Typefa
         return Typeface(bundled, spare)
     path = os.fspath(font)
     try:
+        # Read here first: Pillow would look for a file of that name among the system's fonts.
+        characters_of(path)
         _font(path, _MEASURED_AT, ImageFont.Layout.BASIC)
     except OSError as error:
-        raise PromptError("font", f"{path} cannot be read as a scalable font ({error}); give a .ttf or .otf file") from error
+        raise PromptError(
+            "font", f"{path} cannot be read as a scalable font ({error}); give a .ttf or .otf file"
+        ) from error
     return Typeface(path, spare)
 
 
 @dataclasses.dataclass(frozen=True)
 class Glyphs:
-    """What is drawn in one go, a character or a shaped line: `left` em right of the line's start, from the font file `path`."""
+    """What is drawn in one go, a character or a shaped line, `left` em from the line's start, in the font `path`."""
 
     text: str
     left: float
@@ -62,8 +68,8 @@ class Typeface:
     def glyphs(self, line: str, spacing: float = 0) -> tuple[list[Glyphs], float]:
         """What to draw for a line, and its width; `spacing` between letters and all lengths in em.
 
-        Lines that need shaping (right-to-left or combining characters) are one piece, without letter spacing, if Pillow has Raqm.
-        Without it, letters stand in visual order in their isolated forms.
+        Lines that need shaping (right-to-left or combining characters) are one piece, without letter spacing, if Pillow
+        has Raqm. Without it, letters stand in visual order in their isolated forms.
         """
         if needs_shaping(line):
             if features.check("raqm"):
@@ -77,9 +83,13 @@ class Typeface:
             left += _advance(glyph.path, glyph.engine, character) + spacing
         return found, max(left - spacing, 0)
 
+    def width(self, line: str, spacing: float = 0) -> float:
+        """The width of `glyphs`."""
+        return _width(self, line, spacing)
+
     def bounds(self, line: str, spacing: float = 0) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of a line's ink in em, from where it starts on the baseline; an ascender and a descender
-        always count, so that lines of text stand alike whatever their letters."""
+        """Left, top, right and bottom of a line's ink in em, from where it starts on the baseline. An ascender and a
+        descender always count, so that lines stand alike whatever their letters."""
         found, width = self.glyphs(line, spacing)
         boxes = [(glyph.left, *_ink(glyph.path, glyph.engine, glyph.text)) for glyph in found]
         usual = _ink(self.path, ImageFont.Layout.BASIC, "dp")
@@ -96,8 +106,9 @@ class Typeface:
         return [character for character in needed if not (_has(self.path, character) or _has(self.spare, character))]
 
     def _file(self, text: str) -> str:
-        lacking = any(not _has(self.path, character) for character in text if is_visible(character))
-        return self.spare if lacking and all(_has(self.spare, character) for character in text if is_visible(character)) else self.path
+        visible = list(filter(is_visible, text))
+        files = (path for path in (self.path, self.spare) if all(_has(path, character) for character in visible))
+        return next(files, self.path)
 
 
 def needs_shaping(text: str) -> bool:
@@ -142,6 +153,12 @@ def _has(path: str, character: str) -> bool:
 @functools.lru_cache(maxsize=64)
 def _font(path: str, pixels: float, engine: ImageFont.Layout) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, pixels, layout_engine=engine)
+
+
+# Fitting a text tries its words at many sizes.
+@functools.lru_cache(maxsize=1 << 13)
+def _width(face: Typeface, line: str, spacing: float) -> float:
+    return face.glyphs(line, spacing)[1]
 
 
 @functools.lru_cache(maxsize=1 << 14)
