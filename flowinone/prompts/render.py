@@ -101,9 +101,12 @@ def _draw(picture: Image.Image, mark: Mark, font: str | os.PathLike | None) -> l
     # Not every font has a visible shape of its own for what it lacks.
     text = text.translate({ord(character): BOX for character in missing})
     area = tuple(edge * UNITS for edge in mark.area)
-    if isinstance(mark, Box):
-        block = label_layout(text, mark.style, face, area, mark.width)
-    else:
-        block = lay_out(text, mark.style, face, area, mark.valign)
+    try:
+        if isinstance(mark, Box):
+            block = label_layout(text, mark.style, face, area, mark.width)
+        else:
+            block = lay_out(text, mark.style, face, area, mark.valign)
+    except PromptError as error:
+        raise error.within("label" if isinstance(mark, Box) else "text") from error
     paint_block(picture, block, mark.style, face)
     return missing

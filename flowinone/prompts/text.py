@@ -130,10 +130,9 @@ def lay_out(text: str, style: TextStyle, face: Typeface, area: Area, valign: str
             setting = _Setting.of(text, style, face, size, right - left, bottom - top, split)
             if setting and setting.width <= UNITS - 2 * edge:
                 # Not in the grown area: the text stays as near to the wished one as the canvas allows.
-                return setting.placed(_moved_inside(area, setting.height(style.pitch), valign, edge), style, valign)
-    raise PromptError(
-        "text", f"does not fit the canvas even at {FLOOR} units; shorten it, or lower the pitch or letter spacing"
-    )
+                return setting.placed(_room(area, setting, style, valign, edge), style, valign)
+    problem = f"does not fit the canvas even at {FLOOR} units; shorten it, or lower the pitch or letter spacing"
+    raise PromptError("", problem)
 
 
 def label_layout(text: str, style: TextStyle, face: Typeface, box: Area, line: float) -> Block:
@@ -217,11 +216,14 @@ def _sizes(largest: float, smallest: float) -> list[float]:
     return sizes if sizes[-1] == smallest else [*sizes, smallest]
 
 
-def _moved_inside(area: Area, height: float, valign: str, edge: float) -> Area:
+def _room(area: Area, setting: _Setting, style: TextStyle, valign: str, edge: float) -> Area:
+    """The area on the canvas that a setting needs, no narrower than the wished one, anchored as the text is."""
     left, top, right, bottom = area
-    wished = {"top": top, "middle": (top + bottom - height) / 2, "bottom": bottom - height}[valign]
-    start = _clamp(wished, edge, UNITS - edge - height)
-    return left, start, right, start + height
+    width, height = max(right - left, setting.width), setting.height(style.pitch)
+    left = {"left": left, "center": (left + right - width) / 2, "right": right - width}[style.align]
+    top = {"top": top, "middle": (top + bottom - height) / 2, "bottom": bottom - height}[valign]
+    left, top = _clamp(left, edge, UNITS - edge - width), _clamp(top, edge, UNITS - edge - height)
+    return left, top, left + width, top + height
 
 
 def _moved(block: Block, right: float) -> Block:

@@ -90,6 +90,9 @@ def test_long_text_stays_whole_below_the_smallest_size_and_too_long_is_an_error(
     with pytest.raises(PromptError, match="does not fit") as error:
         drawn(Text("a\n" * 900))
     assert error.value.field == "marks[0].text"
+    with pytest.raises(PromptError, match="does not fit") as error:
+        drawn(Box((0.1, 0.1, 0.5, 0.5), "a\n" * 900))
+    assert error.value.field == "marks[0].label"
 
 
 def test_newlines_are_kept():
@@ -106,6 +109,12 @@ def test_lines_are_aligned(align, where):
         assert {"left": line.left, "center": line.left + width / 2, "right": line.left + width}[align] == pytest.approx(
             where
         )
+
+
+def test_left_aligned_lines_start_alike_even_where_the_area_is_too_narrow_for_them():
+    style = TextStyle(bold=False, align="left")
+    block = lay_out("incomprehensibilities of\nit", style, SERIF, (440, 100, 450, 200), "top")
+    assert len({round(line.left, 6) for line in block.lines}) == 1 and block.ink[2] <= UNITS - EDGE + 1e-6
 
 
 @pytest.mark.parametrize("valign", ["top", "middle", "bottom"])
@@ -254,7 +263,7 @@ def test_right_to_left_text_is_turned_around_with_and_without_shaping():
 def test_character_maps_agree_with_what_the_fonts_draw():
     for path in sorted(FOLDER.glob("*.[ot]tf")):
         known = characters_of(str(path))
-        font = ImageFont.truetype(path, 40, layout_engine=ImageFont.Layout.BASIC)
+        font = ImageFont.truetype(str(path), 40, layout_engine=ImageFont.Layout.BASIC)
         box = bytes(font.getmask("\U000f1234"))
         assert 0xF1234 not in known
         assert all(ord(letter) in known for letter in "AZaz09.,!?é€—“”’")

@@ -1,0 +1,347 @@
+"""Sheets of visual prompts: one of each task, or real samples beside the same content drawn here.
+
+    python scripts/gallery.py                                    # docs/gallery.jpg
+    python scripts/gallery.py --samples DIR --out sheet.png      # the sample left, its rendering right
+
+The clean photos under the samples are not public. The model's answer stands in, where DIR has it as NAME_output, else a
+blur.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from flowinone.prompts import tasks
+from flowinone.prompts.render import render
+from flowinone.prompts.spec import (
+    Box,
+    Doodle,
+    ForceArrow,
+    GradientCanvas,
+    MarkerArrow,
+    PhotoCanvas,
+    SolidCanvas,
+    Stroke,
+    Text,
+    TextStyle,
+    Trajectory,
+    VisualPrompt,
+)
+
+OURS = Path(__file__).parents[1] / "docs" / "gallery.jpg"
+DARK, LIGHT = {"fill": "#000000", "outline": "#ffffff"}, {"fill": "#ffffff", "outline": "#000000"}
+DOODLE = "Turn the doodle in the image into a realistic real-world object"
+FORCES = "Apply forces to the object according to the arrows until stop, and generate the final image."
+PATH = "Follow the solid line as the trajectory of objects and generate the final image"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=Path, metavar="DIR", help="real samples to compare with")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help=f"the sheet. Default: {OURS.relative_to(OURS.parents[1])}"
+    )
+    parser.add_argument("--side", type=int, default=384, help="pixels of one picture's side. Default: %(default)s")
+    options = parser.parse_args()
+    if options.samples and not options.out:
+        parser.error("--samples needs --out: samples are not part of the project")
+    pictures = compared(options.samples) if options.samples else list(ours(options.side))
+    out = options.out or OURS
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet(pictures, options.side, 6 if options.samples else 3).save(out, quality=85)
+
+
+def sheet(pictures: list[Image.Image], side: int, columns: int, gap: int = 8) -> Image.Image:
+    """The pictures in rows, `side` pixels each."""
+    rows = math.ceil(len(pictures) / columns)
+    paper = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + gap) + gap), "white")
+    for number, picture in enumerate(pictures):
+        place = gap + number % columns * (side + gap), gap + number // columns * (side + gap)
+        paper.paste(picture.resize((side, side), Image.Resampling.LANCZOS), place)
+    return paper
+
+
+def compared(folder: Path) -> list[Image.Image]:
+    """Every sample that the folder has, followed by our rendering of it."""
+    pictures = []
+    for name, prompt in samples().items():
+        found = [
+            folder / f"{name}_input{suffix}"
+            for suffix in (".png", ".jpg")
+            if (folder / f"{name}_input{suffix}").exists()
+        ]
+        if not found:
+            continue
+        sample = Image.open(found[0]).convert("RGB").resize((512, 512))
+        ground = None
+        if isinstance(prompt.canvas, PhotoCanvas):
+            answer = found[0].with_name(found[0].name.replace("_input", "_output"))
+            # Without an answer: the sample itself, blurred until its marks are gone.
+            ground = (
+                Image.open(answer)
+                if answer.exists()
+                else sample.resize((8, 8), Image.Resampling.BOX).resize((512, 512))
+            )
+        pictures += [sample, render(prompt, ground)]
+    return pictures
+
+
+def ours(side: int):
+    """One prompt of each task on generated grounds."""
+    ball, field = (0.34, 0.56), scene(side)
+    mill = scene(side, sky=("#7fb2e5", "#dcecf7"), land=("#8a9b52", "#4f6b34"))
+    dusk = scene(side, sky=("#2b3a67", "#e8a87c"), land=("#40513b", "#1d2a1f"))
+    table = scene(side, sky=("#c9a27e", "#c9a27e"), land=("#cfa985", "#b98f6a"))
+    cloud = tuple(
+        (0.2 + 0.1 * math.cos(t) + 0.02 * math.cos(7 * t), 0.18 + 0.07 * math.sin(t) + 0.02 * math.sin(7 * t))
+        for t in _turns(90)
+    )
+    scarf = tuple((ball[0] + 0.2 * math.cos(t), ball[1] + 0.02 + 0.12 * math.sin(t)) for t in _turns(60))
+    yield render(tasks.class_to_image("arch"), size=side)
+    yield render(tasks.text_to_image("tourists walking past an asian food stall"), size=side)
+    yield render(tasks.text_in_image("Change the environment to a snowy winter wonderland"), mill, side)
+    yield render(tasks.text_box([((0.42, 0.32, 0.82, 0.72), "put a blue jay")]), dusk, side)
+    yield render(tasks.visual_marker((0.86, 0.3), (0.37, 0.54), color="#ff6c48"), field, side)
+    yield render(tasks.doodle([cloud, scarf]), field, side)
+    yield render(tasks.point_force([(ball, 24), ((0.76, 0.62), 160, 0.8)], color="#46e7e0"), field, side)
+    yield render(tasks.wind((0.3, 0.3), 12), mill, side)
+    yield render(
+        tasks.trajectory([((0.34, 0.56), (0.46, 0.3), (0.66, 0.22), (0.86, 0.4))], color="#4169e1"), table, side
+    )
+
+
+def scene(
+    side: int, sky: tuple[str, str] = ("#9fb9c9", "#e3e6df"), land: tuple[str, str] = ("#a08b62", "#6f5d40")
+) -> Image.Image:
+    """A made-up photo: a sky, a hill and a ball, with some grain."""
+    picture = np.asarray(render(VisualPrompt("class_to_image", GradientCanvas(*sky)), size=side * 2)).astype(float)
+    ground = np.asarray(render(VisualPrompt("class_to_image", GradientCanvas(*land)), size=side * 2)).astype(float)
+    y, x = np.mgrid[: side * 2, : side * 2] / (side * 2)
+    picture = np.where((y > 0.5 + 0.04 * np.sin(5 * x))[..., None], ground, picture)
+    for (left, top), color in (((0.34, 0.56), (196, 74, 58)), ((0.76, 0.62), (70, 110, 170))):
+        shadow = ((x - left) / 0.085) ** 2 + ((y - top - 0.075) / 0.022) ** 2 < 1
+        picture[shadow] *= 0.45
+        distance = np.hypot(x - left, y - top) / 0.075
+        shade = 1.15 - 0.7 * np.hypot(x - left + 0.03, y - top + 0.03) / 0.11
+        picture = np.where((distance < 1)[..., None], np.array(color) * shade[..., None], picture)
+    grain = np.random.default_rng(0).normal(0, 5, picture.shape[:2])[..., None]
+    return Image.fromarray((picture + grain).clip(0, 255).astype(np.uint8)).resize(
+        (side, side), Image.Resampling.LANCZOS
+    )
+
+
+def samples() -> dict[str, VisualPrompt]:
+    """What the known samples show, read off them: sizes in units, positions in pixels of 512."""
+    comic = TextStyle("comic", True, 26, letter_spacing=3.4, pitch=1.5, fill="#d8ebff", outline="#000000")
+    return {
+        "bbox_2": photo(
+            "text_box", Box(area(187.5, 180.5, 429.5, 453.5), "put a blue jay", style=plain(28, 30, **LIGHT))
+        ),
+        "vm_4": photo(
+            "visual_marker",
+            MarkerArrow(point(508, 321), point(258.5, 255), "#ff6c48"),
+            words(
+                "Remove the object pointed to by\nthe arrow in the foreground.", plain(29.5, 30, **DARK), 40, 466, 500
+            ),
+        ),
+        "vm_1": photo(
+            "visual_marker",
+            MarkerArrow(point(485, 474), point(320, 431.5), "#d2d2d2"),
+            words(
+                "Swap the object pointed to by the arrow with with a paved, asphalt road "
+                "with a light gray/dark gray appearance.",
+                plain(29.2, 30, **LIGHT),
+                60,
+                365,
+                474,
+            ),
+        ),
+        "vm_3": photo(
+            "visual_marker",
+            MarkerArrow(point(364, 292), point(276, 316.5), "#101010"),
+            words(
+                "Swap the object pointed to by the arrow with with a dark-colored wolf facing away from the viewer.",
+                plain(29.2, 30, **LIGHT),
+                55,
+                421,
+                465,
+            ),
+        ),
+        "doodle_1": photo(
+            "doodle", Doodle((cloud_stroke(), crescent_stroke())), words(DOODLE, plain(23, 25.5, **DARK), 45, 500, 467)
+        ),
+        "doodle_2": photo("doodle", Doodle(spiral_strokes()), words(DOODLE, plain(25, 27, **LIGHT), 30, 498, 482)),
+        "force_2": photo(
+            "point_force", push((340, 94), (419.5, 43), "#f2f2f2"), words(FORCES, plain(20.2, 23, **DARK), 25, 498, 487)
+        ),
+        "force_4": photo(
+            "point_force",
+            push((93.5, 209.5), (200.5, 195), "#46e7e0"),
+            words(FORCES, plain(26.2, 28, **DARK), 25, 500, 487),
+        ),
+        "traj_2": photo(
+            "trajectory",
+            Trajectory(
+                (point(443, 187), point(432, 132), point(410, 98), point(350, 76), point(245, 70), point(163, 70)),
+                True,
+                "#4766e3",
+                7,
+            ),
+            words(PATH, plain(22.2, 25, **DARK), 35, 498, 475),
+        ),
+        "traj_3": photo(
+            "trajectory",
+            Trajectory((point(48, 251), point(-4, 420)), color="#22ad50", width=4.5),
+            Trajectory((point(128, 16), point(180, -1)), color="#22ad50", width=4.5),
+            words(PATH, plain(23.2, 25, **DARK), 30, 498, 482),
+        ),
+        "tii_1": photo(
+            "text_in_image",
+            words(
+                "Change the environment to a snowy winter wonderland",
+                TextStyle("condensed", True, 33.5, pitch=1.56, letter_spacing=3.6, fill="#d8e4ff", outline="#000000"),
+                25,
+                488,
+                497,
+            ),
+        ),
+        "tii_2": photo(
+            "text_in_image",
+            words(
+                tasks.PRESETS["inpaint"],
+                TextStyle("mono", False, 32, pitch=1.39, letter_spacing=0.5, fill="#f5eadd", outline="#000000"),
+                25,
+                496,
+                487,
+            ),
+        ),
+        "tii_3": photo(
+            "text_in_image",
+            words(
+                "Depth to image: In this image I can see the water, the sand and few clouds in the sky. "
+                "In the background I can see the sky.",
+                TextStyle("comic", False, 22.5, pitch=1.65, letter_spacing=4.2, fill="#110915", outline="#ffffff"),
+                32,
+                508,
+                508,
+            ),
+        ),
+        "tii_5": photo(
+            "text_in_image",
+            words(
+                "Image restoration",
+                TextStyle("sans", False, 58, pitch=1.34, letter_spacing=4, fill="#e6cdd7", outline="#000000"),
+                90,
+                509,
+                420,
+            ),
+        ),
+        "tii_6": photo(
+            "text_in_image",
+            words(
+                "Add a great white shark in the foreground, facing the camera, behind some metal bars.",
+                comic,
+                20,
+                495,
+                506,
+            ),
+        ),
+        "t2i_1": t2i(SolidCanvas("#fd6fa7")),
+        "t2i_4": t2i(SolidCanvas("#fd6fa7")),
+        "t2i_2": VisualPrompt(
+            "text_to_image",
+            SolidCanvas("#7f8080"),
+            (
+                words(
+                    "the old skool vans\nin adventure time",
+                    TextStyle("serif", False, 58, pitch=1.28, fill="#f9fbe4", outline="#000000"),
+                    40,
+                    317,
+                    490,
+                ),
+            ),
+        ),
+    }
+
+
+def t2i(canvas: SolidCanvas) -> VisualPrompt:
+    style = TextStyle(size=48, pitch=4 / 3, letter_spacing=2.8, align="right", fill="#1c0812", outline="#ffffff")
+    return VisualPrompt(
+        "text_to_image", canvas, (words("tourists walking past an asian food stall", style, 40, 308, 464),)
+    )
+
+
+def photo(task: str, *marks) -> VisualPrompt:
+    return VisualPrompt(task, PhotoCanvas("stretch"), marks)
+
+
+def point(x: float, y: float) -> tuple[float, float]:
+    return x / 512, y / 512
+
+
+def area(left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
+    return left / 512, top / 512, right / 512, bottom / 512
+
+
+def plain(size: float, pitch: float, **colors: str) -> TextStyle:
+    """The usual lettering, with a line pitch in units."""
+    return TextStyle(bold=False, size=size, pitch=pitch / size, **colors)
+
+
+def words(text: str, style: TextStyle, left: float, bottom: float, right: float) -> Text:
+    return Text(text, area(left, 10, right, bottom), style=style)
+
+
+def push(start: tuple[float, float], tip: tuple[float, float], color: str) -> ForceArrow:
+    along, up = tip[0] - start[0], start[1] - tip[1]
+    return ForceArrow(point(*start), math.degrees(math.atan2(up, along)), math.hypot(along, up) / 109, color=color)
+
+
+def cloud_stroke() -> Stroke:
+    # Each bump: its middle, radius, and from where to where it turns, in half turns clockwise from the right.
+    bumps = (
+        (20, 29, 22, 1, 2),
+        (55, 33, 12, 1.1, 2.2),
+        (80, 45, 14, 1.2, 2.2),
+        (86, 73, 16, 1.6, 2.6),
+        (56, 82, 16, 0.1, 1),
+        (20, 86, 14, 0.1, 1),
+    )
+    points = [
+        (x + r * math.cos(t * math.pi), y + r * math.sin(t * math.pi))
+        for x, y, r, a, b in bumps
+        for t in np.linspace(a, b, 24)
+    ]
+    return Stroke(tuple(point(x, y) for x, y in points))
+
+
+def crescent_stroke() -> Stroke:
+    outer = [(205 + 182 * math.cos(t), 265 + 100 * math.sin(t)) for t in np.linspace(-0.45, math.pi + 0.45, 60)]
+    inner = [(205 - 130 * math.cos(t), 215 + 72 * math.sin(t)) for t in np.linspace(0.1, math.pi - 0.1, 60)]
+    return Stroke(tuple(point(x, y) for x, y in [*outer, *inner, outer[0]]))
+
+
+def spiral_strokes() -> tuple[Stroke, ...]:
+    strokes = []
+    for arm in range(6):
+        turns = np.linspace(0.1, 1, 60)
+        angles = arm * math.pi / 3 + turns * 2.4 * math.pi
+        strokes.append(
+            Stroke(
+                tuple(point(165 + 45 * r * math.cos(a), 304 + 34 * r * math.sin(a)) for r, a in zip(turns, angles)),
+                "round",
+                1.2,
+            )
+        )
+    return tuple(strokes)
+
+
+def _turns(count: int) -> np.ndarray:
+    return np.linspace(0, 2 * math.pi, count)
+
+
+if __name__ == "__main__":
+    main()
