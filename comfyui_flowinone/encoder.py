@@ -1,5 +1,6 @@
 """From prompt pictures to the latents a FlowInOne flow starts from and looks at."""
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import comfy.model_management
@@ -47,10 +48,13 @@ class FlowInOneEncoder:
 
     def source_latents(self, pictures: list[Image.Image], noise: Tensor | None) -> Tensor:
         """Where the flow starts for each RGB picture: [B, C, H, W] in float32, scaled; without noise the distribution's mean."""
-        memory = len(pictures) * _ACTIVATIONS_PER_PICTURE
-        comfy.model_management.load_models_gpu([self.patcher], memory_required=memory)
+        # Loaded whole: transformers' layers cannot compute with weights that stay behind on the CPU.
+        comfy.model_management.load_models_gpu(
+            [self.patcher], memory_required=_ACTIVATIONS_PER_PICTURE, force_full_load=True
+        )
         pixels = to_pixels([vision_view(picture, self.image_size) for picture in pictures])
-        mean, logvar = self.patcher.model(pixels.to(self.patcher.load_device))
+        parts = _in_parts(pixels, self.patcher, self.patcher.load_device, _ACTIVATIONS_PER_PICTURE, self.patcher.model)
+        mean, logvar = (torch.cat(part) for part in zip(*parts))
         return source_latent(mean, logvar, noise)
 
 
@@ -64,10 +68,22 @@ def image_latents(vae, pictures: list[Image.Image], latent_size: int, noise: Ten
     memory = vae.memory_used_encode(pixels.shape, vae.vae_dtype)
     comfy.model_management.load_models_gpu([vae.patcher], memory_required=memory)
     autoencoder = vae.first_stage_model
+
     # VAE.encode returns the mean alone; upstream draws from the posterior, for which the variance is needed too.
-    moments = autoencoder.quant_conv(autoencoder.encoder(pixels.to(vae.device, vae.vae_dtype))).float()
-    mean, logvar = moments.chunk(2, dim=1)
+    def encode(part: Tensor) -> Tensor:
+        return autoencoder.quant_conv(autoencoder.encoder(part.to(vae.vae_dtype))).float()
+
+    mean, logvar = torch.cat(list(_in_parts(pixels, vae.patcher, vae.device, memory, encode))).chunk(2, dim=1)
     return LATENT_SCALE * source_latent(mean, logvar.clamp(-30, 20), noise)
+
+
+def _in_parts(pixels: Tensor, patcher, device: torch.device, memory: float, encode: Callable) -> Iterator:
+    """`encode` of as many pictures [B, 3, H, W] at a time as find room on the device, at `memory` bytes each."""
+    count = max(1, int(patcher.get_free_memory(device) / memory))
+    with comfy.model_management.cuda_device_context(device):
+        for part in pixels.split(count):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            yield encode(part.to(device))
 
 
 def require_kl_f8(vae) -> None:
@@ -75,15 +91,18 @@ def require_kl_f8(vae) -> None:
     if vae is None:
         raise ValueError("no VAE: choose a file as vae in Load FlowInOne, or connect a Load VAE node with a Stable Diffusion 1.x VAE")
     autoencoder = getattr(vae, "first_stage_model", None)
-    channels = getattr(vae, "latent_channels", None)
-    if channels != 4 or not hasattr(autoencoder, "quant_conv"):
+    channels, ratio = getattr(vae, "latent_channels", None), getattr(vae, "downscale_ratio", None)
+    if channels != 4 or ratio != 8 or not hasattr(autoencoder, "quant_conv"):
         raise ValueError(
-            f"this VAE makes latents of {channels} channels or is no KL autoencoder; FlowInOne needs a Stable Diffusion 1.x VAE (4 channels, 8 pixels a latent)"
+            f"this VAE makes latents of {channels} channels and {ratio} pixels each, or is no KL autoencoder; FlowInOne needs a Stable Diffusion 1.x VAE (4 channels, 8 pixels a latent)"
         )
 
 
 def vision_dtype(dtype: torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The dtype both encoders run in: the user's, else float16 as upstream's vision tower where the device is made for it."""
-    if dtype is not None:
+    """The dtype both encoders run in: float32 or float16 if the user says so, else float16 where the device is made for it.
+
+    So upstream runs the vision tower; bfloat16 would put ten times the error into where the flow starts, and saves nothing.
+    """
+    if dtype in (torch.float32, torch.float16):
         return dtype
     return torch.float16 if comfy.model_management.should_use_fp16(device, prioritize_performance=False) else torch.float32

@@ -19,9 +19,10 @@ class FlowInOneLatent(comfy.latent_formats.SD15):
     def __init__(self):
         stable_diffusion = comfy.latent_formats.SD15()
         super().__init__(scale_factor=LATENT_SCALE)
-        # The preview's factors were measured on latents scaled for Stable Diffusion.
+        # The preview's factors were measured on latents scaled for Stable Diffusion; a TAESD would need the latents rescaled.
         rescale = stable_diffusion.scale_factor / LATENT_SCALE
         self.latent_rgb_factors = [[rescale * factor for factor in row] for row in stable_diffusion.latent_rgb_factors]
+        self.taesd_decoder_name = None
 
 
 class NativeVelocityNetwork(VelocityNetwork):
@@ -73,7 +74,8 @@ class FlowInOneModelConfig(comfy.supported_models_base.BASE):
     sampling_settings = {"shift": 1.0, "multiplier": 1.0}
     # The coarse stage's 66 feature maps, their concatenation and its float32 norm: about 0.25 GB a sample at 16 bit.
     memory_usage_factor = 12.0
-    supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]
+    # What ComfyUI may choose by itself. Nobody has seen whether float16's range is enough for the released weights.
+    supported_inference_dtypes = [torch.bfloat16, torch.float32]
 
     def inpaint_model(self) -> bool:
         return False
@@ -82,10 +84,13 @@ class FlowInOneModelConfig(comfy.supported_models_base.BASE):
         return FlowInOneBase(self, device=device)
 
 
-def native_model(tensors: dict[str, Tensor], config: FlowInOneConfig, dtype: torch.dtype | None):
+def native_model(
+    tensors: dict[str, Tensor], config: FlowInOneConfig, dtype: torch.dtype | None, disable_dynamic: bool = False
+):
     """ComfyUI's MODEL around the velocity network with these tensors (`coarse.*`, `fine.*`).
 
-    Weights are kept in `dtype`; None lets ComfyUI choose for the device. `tensors` is emptied on the way.
+    Weights are kept in `dtype`; None lets ComfyUI choose for the device. `disable_dynamic` asks for the patcher that holds
+    whole weights instead of paging them. `tensors` is emptied on the way.
     """
     device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
@@ -98,6 +103,7 @@ def native_model(tensors: dict[str, Tensor], config: FlowInOneConfig, dtype: tor
     manual_cast = comfy.model_management.unet_manual_cast(dtype, device, model_config.supported_inference_dtypes)
     model_config.set_inference_dtype(dtype, manual_cast)
     model = model_config.get_model(tensors, device=offload_device)
-    patcher = comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=offload_device)
+    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = patcher_class(model, load_device=device, offload_device=offload_device)
     model.load_model_weights(tensors, assign=patcher.is_dynamic())
     return patcher

@@ -21,11 +21,10 @@ def sample(
 ) -> Tensor:
     """Scaled latents [B, C, H, W] at the end of the flow that starts at `source` [B, C, H, W] and looks at `image_latent`.
 
-    Raises ValueError if `model` is not FlowInOne's, InterruptProcessingException on Cancel, within one step.
+    LoRA and other weight patches of `model` count; its wrappers and guidance patches do not, they are for the stock samplers.
+    Raises InterruptProcessingException on Cancel, within one step.
     """
-    network = getattr(model.model, "diffusion_model", None)
-    if not isinstance(network, NativeVelocityNetwork):
-        raise ValueError("this MODEL is not FlowInOne: connect the model output of Load FlowInOne")
+    network = model.model.diffusion_model
     branches = 1 if guidance_scale == 1 else 2
     shape = [branches * source.shape[0], *source.shape[1:]]
     comfy.model_management.load_models_gpu([model], memory_required=model.memory_required(shape))
@@ -44,13 +43,20 @@ def sample(
         torch.tensor(bypass, device=device),
         guidance_scale,
     )
-    return integrate(
-        guided,
-        source.to(device),
-        solver,
-        steps,
-        on_step=lambda done, total, guess: report(done - 1, guess, None, total),
-    )
+    with comfy.model_management.cuda_device_context(device):
+        return integrate(
+            guided,
+            source.to(device),
+            solver,
+            steps,
+            on_step=lambda done, total, guess: report(done - 1, guess, None, total),
+        )
+
+
+def require_flowinone(model) -> None:
+    """Raise ValueError, saying what to connect, unless `model` is FlowInOne's."""
+    if not isinstance(getattr(model.model, "diffusion_model", None), NativeVelocityNetwork):
+        raise ValueError("this MODEL is not FlowInOne: connect the model output of Load FlowInOne")
 
 
 def to_latent(latents: Tensor) -> dict:

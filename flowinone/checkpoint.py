@@ -166,7 +166,10 @@ def checked_vision(file: WeightFile) -> Recipe:
 
 
 def checked_autoencoder(file: WeightFile) -> Recipe:
-    """The recipe for a Stable Diffusion VAE; CheckpointError if the file has none, another one, or lacks tensors."""
+    """The recipe for a Stable Diffusion VAE; CheckpointError if the file has none, another one, or lacks its ends.
+
+    SDXL's has the same names and shapes and cannot be told apart.
+    """
     recognised = _expect(file, "autoencoder")
     recipe = autoencoder_recipe(file)
     if not recipe:
@@ -186,6 +189,11 @@ def checked_autoencoder(file: WeightFile) -> Recipe:
     ]
     if missing:
         raise CheckpointError(f"{file.path} lacks {_listed(missing)}; {_expected('autoencoder')}")
+    downsamplers = [name for name in recipe if re.search(r"^encoder\.down.*\.downsample.*\.weight$", name)]
+    if len(downsamplers) != 3:
+        raise CheckpointError(
+            f"{file.path} is a VAE of {2 ** len(downsamplers)} pixels a latent; expected Stable Diffusion 1.x's with 8"
+        )
     return recipe
 
 

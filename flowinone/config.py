@@ -35,6 +35,9 @@ class FlowInOneConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "reduced_widths", tuple(self.reduced_widths))
+        for name in ("context_heads", "coarse_heads", "patch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         context_widths = (self.context_width, *self.reduced_widths[:-1])
         for width in context_widths:
             if width % self.context_heads:
@@ -77,6 +80,10 @@ class FlowInOneConfig:
         if missing:
             raise ValueError(f"not a complete FlowInOne network: {', '.join(missing[:3])} {'is' if len(missing) == 1 else 'are'} missing")
         shape = {short: tuple(shapes[name]) for short, name in needed.items()}
+        for short, name in needed.items():
+            dimensions = 4 if short in ("coarse_in", "fine_in", "fine_conv") else 2
+            if len(shape[short]) != dimensions:
+                raise ValueError(f"{name} has shape {shape[short]}; expected {dimensions} dimensions")
 
         latent_size = math.isqrt(shape["fine_table"][0])
         if latent_size**2 != shape["fine_table"][0]:

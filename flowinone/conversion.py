@@ -149,6 +149,8 @@ def _header(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes
     entries, offset = {"__metadata__": metadata}, 0
     for name, tensor in tensors.items():
         end = offset + tensor.nbytes
+        if tensor.dtype not in DTYPE_CODES:
+            raise CheckpointError(f"{name} is {tensor.dtype}, which safetensors files cannot hold; ask for another dtype")
         entries[name] = {"dtype": DTYPE_CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(entries, separators=(",", ":")).encode()

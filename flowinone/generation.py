@@ -36,7 +36,7 @@ class GenerationSettings:
     bypass: bool | None = None
 
     def __post_init__(self):
-        check_solver(self.solver)
+        check_solver(self.solver, self.steps)
 
 
 @dataclasses.dataclass(frozen=True)

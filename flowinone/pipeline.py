@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from .autoencoder import autoencoder_from_state_dict, decode_latents, image_late
 from .config import FlowInOneConfig
 from .model import FlowInOneModel
 from .preprocess import as_rgb, latent_view, to_pixels, vision_view
-from .sampling import OnStep, draw_noise, guided_velocity, integrate, source_latent
+from .sampling import OnStep, check_solver, draw_noise, guided_velocity, integrate, source_latent
 from .vision import VisionEncoder
 
 
@@ -45,8 +46,6 @@ class FlowInOnePipelineOutput(BaseOutput):
 
 class FlowInOnePipeline(DiffusionPipeline):
     """Vision encoder, FlowInOne network and image autoencoder: visual prompts become pictures (arXiv 2604.06757)."""
-
-    model_cpu_offload_seq = None
 
     def __init__(self, model: FlowInOneNetwork, vision: VisionEncoder, vae: AutoencoderKL):
         super().__init__()
@@ -99,8 +98,9 @@ class FlowInOnePipeline(DiffusionPipeline):
             bypass: turn the dual path off (class- and text-to-image prompts), for all pictures or for each.
             solver: one of `flowinone.sampling.SOLVERS`; "euler" is upstream's, with its own time grid.
             sample_posterior: draw the source and image latents from their distributions as upstream does; False takes the means.
-            generator: its initial seed s (or the number itself) gives picture i the stream s + i, on the CPU whatever the device, so
-                that a picture does not depend on the batch it is made in; a list gives each picture its own.
+            generator: its initial seed s (or the number itself) gives picture i the stream s + i, drawn on the CPU whatever the
+                device, so that a picture does not depend on the batch it is made in (but for dopri5, whose steps suit the whole
+                batch); a list gives each picture its own.
             output_type: "pil", "np" [B, H, W, 3] and "pt" [B, 3, H, W] in 0..1, or "latent" [B, 4, 32, 32] (scaled).
             callback_on_step_end: called with pipeline, steps done, steps in all and the present guess of the latents.
 
@@ -109,9 +109,12 @@ class FlowInOnePipeline(DiffusionPipeline):
         pictures = [image] if isinstance(image, Image.Image) else list(image)
         if not pictures:
             raise ValueError("image is an empty list; give at least one prompt picture")
+        if not all(isinstance(picture, Image.Image) for picture in pictures):
+            raise ValueError("image holds something else than Pillow pictures; open files with PIL.Image.open")
+        check_solver(solver, steps)
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type {output_type!r} is unknown; choose pil, np, pt or latent")
-        bypasses = [bypass] * len(pictures) if isinstance(bypass, bool) else list(bypass)
+        bypasses = [bypass] * len(pictures) if isinstance(bypass, (bool, np.bool_)) else list(bypass)
         if len(bypasses) != len(pictures):
             raise ValueError(f"bypass has {len(bypasses)} entries for {len(pictures)} pictures")
         seeds = _seeds(generator, len(pictures))
@@ -132,6 +135,10 @@ class FlowInOnePipeline(DiffusionPipeline):
         images = latents if output_type == "latent" else self.decode(latents, output_type)
         self.maybe_free_model_hooks()
         return FlowInOnePipelineOutput(images=images) if return_dict else (images,)
+
+    def enable_sequential_cpu_offload(self, *arguments, **settings) -> None:
+        """Not supported: raises ValueError. For little GPU memory there is ComfyUI, or `dtype=torch.bfloat16`."""
+        raise ValueError("FlowInOnePipeline cannot be offloaded layer by layer; use bfloat16 weights, or the ComfyUI nodes with --lowvram")
 
     def encode(
         self, pictures: Sequence[Image.Image], source_noise: Tensor | None = None, image_noise: Tensor | None = None
@@ -167,10 +174,12 @@ class FlowInOnePipeline(DiffusionPipeline):
 def _seeds(generator: torch.Generator | Sequence[torch.Generator] | int | None, batch: int) -> list[int]:
     if generator is None:
         generator = int(torch.randint(2**48, ()))
-    if isinstance(generator, torch.Generator):
-        generator = generator.initial_seed()
-    if isinstance(generator, int):
-        return [(generator + i) % 2**64 for i in range(batch)]
+    if isinstance(generator, (torch.Generator, Integral)):
+        return [(_seed(generator) + i) % 2**64 for i in range(batch)]
     if len(generator) != batch:
         raise ValueError(f"generator has {len(generator)} entries for {batch} pictures")
-    return [item.initial_seed() for item in generator]
+    return [_seed(item) for item in generator]
+
+
+def _seed(generator: torch.Generator | int) -> int:
+    return int(generator) if isinstance(generator, Integral) else generator.initial_seed()

@@ -11,6 +11,8 @@ __all__ = ["as_rgb", "latent_view", "to_pixels", "vision_view"]
 
 _GREY = (127, 127, 127)
 _SMALLEST_SIDE = 14
+_LONGEST_STRIP = 32
+"""Times the shorter side; what is farther from the centre is in no reach of the crop or its filter."""
 
 
 def vision_view(image: Image.Image, size: int = 384) -> Image.Image:
@@ -25,6 +27,11 @@ def vision_view(image: Image.Image, size: int = 384) -> Image.Image:
 
 def latent_view(image: Image.Image, size: int = 256) -> Image.Image:
     """The centre of an RGB picture, its shorter side scaled to `size` pixels (upstream: `center_crop_arr`)."""
+    # A strip this long would become gigabytes on its way to the square in its middle.
+    longest = _LONGEST_STRIP * min(image.size)
+    if max(image.size) > longest:
+        left, top = (max(0, side - longest) // 2 for side in image.size)
+        image = image.crop((left, top, left + min(image.width, longest), top + min(image.height, longest)))
     # Halving with a box filter first, and rounding as upstream does, is what makes the view the same to the byte.
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)

@@ -107,7 +107,9 @@ def dopri5(velocity: Velocity, x: Tensor, on_step: OnStep | None = None, toleran
                 on_step(min(round(100 * float(t + dt)), 100), 100, x)
 
     times = torch.tensor([0.0, 1.0], device=x.device)
-    return odeint(Field(), x, times, rtol=tolerance, atol=tolerance, method="dopri5")[-1]
+    # torchdiffeq keeps its step sizes in float64, which MPS lacks.
+    options = {"dtype": torch.float32} if x.device.type == "mps" else None
+    return odeint(Field(), x, times, rtol=tolerance, atol=tolerance, method="dopri5", options=options)[-1]
 
 
 FIXED_STEP_SOLVERS: dict[str, Callable[[Velocity, Tensor, int], Steps]] = {
@@ -132,23 +134,23 @@ def integrate(
     """Carry x [B, ...] from time 0 to time 1 with the solver of that name in `SOLVERS`.
 
     `on_step(done, total, guess)` follows every step, with the present guess [B, ...] of the end; what it raises stops the solver.
-    The adaptive dopri5 chooses its own steps and ignores `steps`. Raises ValueError for an unknown solver or steps < 1.
+    The adaptive dopri5 chooses its own steps, the same for the whole batch, and ignores `steps`. Raises ValueError for an unknown solver or steps < 1.
     """
-    check_solver(solver)
+    check_solver(solver, steps)
     if solver == "dopri5":
         return dopri5(velocity, x, on_step)
-    if steps < 1:
-        raise ValueError(f"steps is {steps}; at least 1 is needed")
     for done, (state, guess) in enumerate(FIXED_STEP_SOLVERS[solver](velocity, x, steps), start=1):
         if on_step is not None:
             on_step(done, steps, guess)
     return state
 
 
-def check_solver(name: str) -> None:
-    """Raise ValueError, naming the known ones, for an unknown solver."""
+def check_solver(name: str, steps: int) -> None:
+    """Raise ValueError for an unknown solver, naming the known ones, or steps < 1."""
     if name not in SOLVERS:
         raise ValueError(f"solver {name!r} is unknown; choose one of {', '.join(SOLVERS)}")
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; at least 1 is needed")
 
 
 def guided_velocity(

@@ -99,11 +99,12 @@ def _files(path: Path) -> list[Path]:
         shards = [path.with_name(f"{match[1]}-{number:05}-of-{count:05}{match[4]}") for number in range(1, count + 1)]
     else:
         return [path]
-    missing = [shard.name for shard in shards if not shard.exists()]
+    missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
         raise CheckpointError(
-            f"{path} is one part of a checkpoint in {len(shards)} files, of which {', '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} not beside it; download all of them into one folder"
+            f"{path} is one part of a checkpoint in {len(shards)} files, of which {', '.join(missing[:3])} "
+            f"{'is' if len(missing) == 1 else 'are' if len(missing) <= 3 else f'and {len(missing) - 3} more are'} not beside it; "
+            "download all of them into one folder"
         )
     return shards
 

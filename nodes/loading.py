@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..comfyui_flowinone import folders
+from ..comfyui_flowinone.loading import load_encoder, load_model, load_vae
 from .types import CATEGORY, Encoder
 
 NO_VAE = "none"
@@ -60,13 +61,8 @@ class FlowInOneLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, checkpoint, vision, vae, dtype) -> io.NodeOutput:
-        # On first use: transformers takes seconds to import.
-        from ..comfyui_flowinone.loading import load_flowinone, load_vae
-
-        model, encoder = load_flowinone(
-            folders.path_of(folders.NETWORKS, checkpoint),
-            folders.path_of(folders.VISION_ENCODERS, vision),
-            None if dtype == "default" else getattr(torch, dtype),
-        )
-        autoencoder = None if vae == NO_VAE else load_vae(folders.path_of(folders.AUTOENCODERS, vae))
-        return io.NodeOutput(model, encoder, autoencoder)
+        chosen = None if dtype == "default" else getattr(torch, dtype)
+        network = folders.path_of(folders.NETWORKS, checkpoint)
+        encoder = load_encoder(network, folders.path_of(folders.VISION_ENCODERS, vision), chosen)
+        autoencoder = None if vae == NO_VAE else load_vae(folders.path_of(folders.AUTOENCODERS, vae), chosen)
+        return io.NodeOutput(load_model(network, chosen), encoder, autoencoder)

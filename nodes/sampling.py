@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..comfyui_flowinone.encoder import image_latents
+from ..comfyui_flowinone.encoder import image_latents, require_kl_f8
 from ..comfyui_flowinone.pictures import to_pictures
-from ..comfyui_flowinone.sampling import sample, to_latent
+from ..comfyui_flowinone.sampling import require_flowinone, sample, to_latent
 from ..flowinone.sampling import FIXED_STEP_SOLVERS, draw_noise
 from .types import CATEGORY, Encoder, Prompt
 
@@ -84,6 +84,8 @@ class FlowInOneSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         if (image is None) == (prompt is None):
             raise ValueError("connect either a prompt picture or a prompt from Compose Visual Prompt, not both")
+        require_flowinone(model)
+        require_kl_f8(vae)
         pictures = to_pictures(image if prompt is None else prompt.images)
         bypasses = [bypass] * len(pictures) if prompt is None else prompt.bypass
         seeds = [(seed + i) % 2**64 for i in range(len(pictures))]

@@ -94,6 +94,12 @@ def check_options(options: argparse.Namespace) -> None:
             picture.read(1)
     except OSError as error:
         raise DemoError(f"--image {options.image} cannot be read: {error.strerror}.") from None
+    if options.out.is_dir():
+        raise DemoError(f"--out {options.out} is a folder; name a .png file in it.")
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DemoError(f"--out {options.out} cannot be written: {error.strerror}.") from None
     if options.models is None:
         return
     missing = []
@@ -154,7 +160,6 @@ def make_picture(client: ComfyClient, models: Path, options: argparse.Namespace)
     pictures = client.images(client.run(prompt, ProgressLine(prompt), timeout=float("inf")))
     if not pictures:
         raise DemoError(f"{WORKFLOW.name} ran, but saved no picture.")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_bytes(pictures[0][1])
     say(f"Saved {options.out}")
 

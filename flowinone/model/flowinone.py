@@ -31,6 +31,9 @@ class FlowInOneModel(nn.Module):
         Raises ValueError for missing, unknown or misshapen tensors, naming the first few.
         """
         native = native_tensors(state_dict)
+        for name, tensor in native.items():
+            if tensor.is_floating_point() and tensor.element_size() < 2:
+                raise ValueError(f"{name} is {tensor.dtype}, which torch cannot compute with; load the file with dtype=torch.bfloat16")
         config = FlowInOneConfig.from_shapes({name: tensor.shape for name, tensor in native.items()}, **overrides)
         model = cls.without_memory(config)
         check_tensors(model, native)

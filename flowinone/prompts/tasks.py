@@ -74,8 +74,12 @@ class TaskInfo:
         return isinstance(self.canvas, PhotoCanvas)
 
 
-def _plain(size: float) -> TextStyle:
-    return TextStyle(bold=False, size=size, pitch=1.08)
+def _plain(size: float, **ink: str) -> TextStyle:
+    return TextStyle(bold=False, size=size, pitch=1.08, **ink)
+
+
+_BLACK_ON_WHITE = dict(fill="#000000", outline="#ffffff")
+"""Whatever lies beneath: so it is in every sample of forces and trajectories."""
 
 
 TASKS: dict[Task, TaskInfo] = {
@@ -139,7 +143,7 @@ TASKS: dict[Task, TaskInfo] = {
         description="Pushes each object along its arrow, harder the longer the arrow is.",
         marks=("force", "text"),
         canvas=PhotoCanvas(),
-        style=_plain(26),
+        style=_plain(26, **_BLACK_ON_WHITE),
         instruction="Apply forces to the object according to the arrows until stop, and generate the final image.",
     ),
     "wind": TaskInfo(
@@ -147,7 +151,7 @@ TASKS: dict[Task, TaskInfo] = {
         description="Blows over the picture the way the wavy lines go.",
         marks=("wind", "text"),
         canvas=PhotoCanvas(),
-        style=_plain(26),
+        style=_plain(26, **_BLACK_ON_WHITE),
         instruction="Interpret the wavy lines as wind and generate the resulting wind-blown image.",
     ),
     "trajectory": TaskInfo(
@@ -155,7 +159,7 @@ TASKS: dict[Task, TaskInfo] = {
         description="Moves each object along the line that starts at it.",
         marks=("trajectory", "text"),
         canvas=PhotoCanvas(),
-        style=_plain(23),
+        style=_plain(23, **_BLACK_ON_WHITE),
         instruction="Follow the solid line as the trajectory of objects and generate the final image",
     ),
 }

@@ -121,9 +121,25 @@ def test_every_layout_of_an_autoencoder_gives_the_same_tensors(tmp_path, layout)
 
 def test_a_diffusers_autoencoder_keeps_its_names(tmp_path):
     AutoencoderKL = pytest.importorskip("diffusers").AutoencoderKL
-    AutoencoderKL(block_out_channels=(32,), norm_num_groups=8).save_pretrained(tmp_path / "vae")
+    save_autoencoder(AutoencoderKL, tmp_path / "vae", levels=4)
     tensors = load_autoencoder(tmp_path / "vae")
     assert set(tensors) == set(AutoencoderKL.from_pretrained(tmp_path / "vae").state_dict())
+
+
+def save_autoencoder(kind, folder, levels):
+    kind(
+        block_out_channels=(8,) * levels,
+        norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+    ).save_pretrained(folder)
+
+
+def test_an_autoencoder_of_another_scale_is_refused(tmp_path):
+    AutoencoderKL = pytest.importorskip("diffusers").AutoencoderKL
+    save_autoencoder(AutoencoderKL, tmp_path / "vae", levels=3)
+    with pytest.raises(CheckpointError, match="is a VAE of 4 pixels a latent; expected Stable Diffusion 1.x's with 8"):
+        load_autoencoder(tmp_path / "vae")
 
 
 @pytest.mark.parametrize(

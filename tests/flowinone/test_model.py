@@ -147,3 +147,14 @@ def test_missing_and_foreign_tensors_are_named():
         FlowInOneModel.from_state_dict(weights | {"lora_up.weight": lost})
     with pytest.raises(ValueError, match="not a complete FlowInOne network"):
         FlowInOneModel.from_state_dict({})
+
+
+def test_float8_weights_and_impossible_head_counts_are_refused():
+    weights = tiny.network_weights()
+    with pytest.raises(ValueError, match="coarse_heads is 0; expected at least 1"):
+        FlowInOneModel.from_state_dict(weights, coarse_heads=0)
+    with pytest.raises(ValueError, match=r"adapter\.weight has shape \(64,\); expected 2 dimensions"):
+        FlowInOneModel.from_state_dict(weights | {"adapter.0.weight": torch.zeros(64)})
+    eight = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in weights.items()}
+    with pytest.raises(ValueError, match="float8_e4m3fn, which torch cannot compute with"):
+        FlowInOneModel.from_state_dict(eight)

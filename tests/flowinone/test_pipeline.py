@@ -134,6 +134,7 @@ def test_every_step_is_reported(pipe, prompts):
     ("arguments", "message"),
     [
         (dict(image=[]), "image is an empty list"),
+        (dict(image="prompt.png"), "image holds something else than Pillow pictures"),
         (dict(output_type="jpeg"), "output_type 'jpeg' is unknown"),
         (dict(bypass=[True, False]), "bypass has 2 entries for 1 pictures"),
         (dict(generator=[torch.Generator()] * 3), "generator has 3 entries for 1 pictures"),
@@ -144,3 +145,18 @@ def test_every_step_is_reported(pipe, prompts):
 def test_bad_arguments_are_named(pipe, prompts, arguments, message):
     with pytest.raises(ValueError, match=message):
         pipe(**(dict(image=prompts[0], steps=1) | arguments))
+
+
+def test_any_whole_number_is_a_seed(pipe, prompts):
+    def latents(generator):
+        return pipe(prompts[0], steps=1, generator=generator, output_type="latent").images
+
+    expected = latents(torch.Generator().manual_seed(2**63 + 1))
+    assert torch.equal(latents(2**63 + 1), expected)
+    assert torch.equal(latents([2**63 + 1]), expected)
+    assert torch.equal(latents(np.uint64(2**63 + 1)), expected)
+
+
+def test_layerwise_offloading_is_refused_in_words(pipe):
+    with pytest.raises(ValueError, match="cannot be offloaded layer by layer"):
+        pipe.enable_sequential_cpu_offload()

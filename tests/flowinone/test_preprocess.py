@@ -26,7 +26,7 @@ def test_pixels_run_from_minus_one_to_one(upstream):
     assert torch.allclose(head, upstream("end_to_end_tiny")["pixel_values_head"], atol=2e-7)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (300, 2), (4096, 4096)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 50_000), (300, 2), (4096, 4096)])
 def test_extreme_shapes_have_views(size):
     picture = Image.new("RGB", size, "red")
     assert vision_view(picture).size == (384, 384)
