@@ -1,6 +1,7 @@
 """Sheets of visual prompts: one of each task, or real samples beside the same content drawn here.
 
     python scripts/gallery.py                                    # docs/gallery.jpg
+    python scripts/gallery.py --prompts tests/fixtures/prompts   # the same prompts, a picture each, for the tests
     python scripts/gallery.py --samples DIR --out sheet.png      # the sample left, its rendering right
 
 The clean photos under the samples are not public. The model's answer stands in, where DIR has it as NAME_output, else a
@@ -12,6 +13,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import scenes
 from PIL import Image
 
 from flowinone.prompts import tasks
@@ -45,10 +47,18 @@ def main() -> None:
         "--out", type=Path, metavar="FILE", help=f"the sheet. Default: {OURS.relative_to(OURS.parents[1])}"
     )
     parser.add_argument("--side", type=int, default=384, help="pixels of one picture's side. Default: %(default)s")
+    parser.add_argument("--prompts", type=Path, metavar="DIR", help="write one prompt of each task there, at 512 pixels")
     options = parser.parse_args()
     if options.samples and not options.out:
         parser.error("--samples needs --out: samples are not part of the project")
-    pictures = compared(options.samples) if options.samples else list(ours(options.side))
+    if options.prompts:
+        for name, (prompt, ground) in ours().items():
+            render(prompt, ground).save(options.prompts / f"{name}.png", optimize=True)
+        return
+    if options.samples:
+        pictures = compared(options.samples)
+    else:
+        pictures = [render(prompt, ground, options.side) for prompt, ground in ours().values()]
     out = options.out or OURS
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet(pictures, options.side, 6 if options.samples else 3).save(out, quality=85)
@@ -89,48 +99,41 @@ def compared(folder: Path) -> list[Image.Image]:
     return pictures
 
 
-def ours(side: int):
-    """One prompt of each task on generated grounds."""
-    ball, field = (0.34, 0.56), scene(side)
-    mill = scene(side, sky=("#7fb2e5", "#dcecf7"), land=("#8a9b52", "#4f6b34"))
-    dusk = scene(side, sky=("#2b3a67", "#e8a87c"), land=("#40513b", "#1d2a1f"))
-    table = scene(side, sky=("#c9a27e", "#c9a27e"), land=("#cfa985", "#b98f6a"))
-    cloud = tuple(
-        (0.2 + 0.1 * math.cos(t) + 0.02 * math.cos(7 * t), 0.18 + 0.07 * math.sin(t) + 0.02 * math.sin(7 * t))
-        for t in _turns(90)
-    )
-    scarf = tuple((ball[0] + 0.2 * math.cos(t), ball[1] + 0.02 + 0.12 * math.sin(t)) for t in _turns(60))
-    yield render(tasks.class_to_image("arch"), size=side)
-    yield render(tasks.text_to_image("tourists walking past an asian food stall"), size=side)
-    yield render(tasks.text_in_image("Change the environment to a snowy winter wonderland"), mill, side)
-    yield render(tasks.text_box([((0.42, 0.32, 0.82, 0.72), "put a blue jay")]), dusk, side)
-    yield render(tasks.visual_marker((0.86, 0.3), (0.37, 0.54), color="#ff6c48"), field, side)
-    yield render(tasks.doodle([cloud, scarf]), field, side)
-    yield render(tasks.point_force([(ball, 24), ((0.76, 0.62), 160, 0.8)], color="#46e7e0"), field, side)
-    yield render(tasks.wind((0.3, 0.3), 12), mill, side)
-    yield render(
-        tasks.trajectory([((0.34, 0.56), (0.46, 0.3), (0.66, 0.22), (0.86, 0.4))], color="#4169e1"), table, side
-    )
-
-
-def scene(
-    side: int, sky: tuple[str, str] = ("#9fb9c9", "#e3e6df"), land: tuple[str, str] = ("#a08b62", "#6f5d40")
-) -> Image.Image:
-    """A made-up photo: a sky, a hill and a ball, with some grain."""
-    picture = np.asarray(render(VisualPrompt("class_to_image", GradientCanvas(*sky)), size=side * 2)).astype(float)
-    ground = np.asarray(render(VisualPrompt("class_to_image", GradientCanvas(*land)), size=side * 2)).astype(float)
-    y, x = np.mgrid[: side * 2, : side * 2] / (side * 2)
-    picture = np.where((y > 0.5 + 0.04 * np.sin(5 * x))[..., None], ground, picture)
-    for (left, top), color in (((0.34, 0.56), (196, 74, 58)), ((0.76, 0.62), (70, 110, 170))):
-        shadow = ((x - left) / 0.085) ** 2 + ((y - top - 0.075) / 0.022) ** 2 < 1
-        picture[shadow] *= 0.45
-        distance = np.hypot(x - left, y - top) / 0.075
-        shade = 1.15 - 0.7 * np.hypot(x - left + 0.03, y - top + 0.03) / 0.11
-        picture = np.where((distance < 1)[..., None], np.array(color) * shade[..., None], picture)
-    grain = np.random.default_rng(0).normal(0, 5, picture.shape[:2])[..., None]
-    return Image.fromarray((picture + grain).clip(0, 255).astype(np.uint8)).resize(
-        (side, side), Image.Resampling.LANCZOS
-    )
+def ours() -> dict[str, tuple[VisualPrompt, Image.Image | None]]:
+    """A prompt of each task, and the made-up photo that it stands on."""
+    middle = (270, 108)
+    flower = [
+        (middle[0] + (40 + 12 * math.cos(6 * t)) * math.cos(t), middle[1] + (40 + 12 * math.cos(6 * t)) * math.sin(t))
+        for t in _turns(61)
+    ]
+    strokes = [
+        [(268, 250), (263, 232), (262, 214), (265, 190), (272, 172), (270, 150)],
+        [(266, 208), (276, 189), (292, 177), (308, 176), (322, 182), (314, 198), (300, 207), (284, 213), (268, 216)],
+        flower,
+        [(middle[0] + 13 * math.cos(t), middle[1] + 13 * math.sin(t)) for t in _turns(31)],
+    ]
+    path = [(136, 290), (138, 220), (168, 140), (250, 96), (352, 92), (424, 84)]
+    sea, lake = scenes.photo(scenes.sea()), scenes.photo(scenes.lake())
+    return {
+        "class_to_image": (tasks.class_to_image("arch", canvas=GradientCanvas("#263478", "#ec9684")), None),
+        "text_to_image": (tasks.text_to_image("a red bicycle leaning against a garden wall"), None),
+        "text_in_image": (tasks.text_in_image("Change the environment to a snowy winter wonderland"), lake),
+        "text_box": (tasks.text_box([(area(232, 296, 426, 412), "place a bench")]), scenes.photo(scenes.meadow())),
+        "visual_marker": (tasks.visual_marker(point(96, 120), point(284, 246), color="#ff40be"), sea),
+        "doodle": (
+            tasks.doodle([[point(x, y) for x, y in stroke] for stroke in strokes]),
+            scenes.photo(scenes.room()),
+        ),
+        "force": (
+            tasks.point_force([(point(128, 226), 17.7, 1.0)], color="#3cdeec"),
+            scenes.photo(scenes.ground(), grain=0.3),
+        ),
+        "wind": (tasks.wind(point(130, 150), 0, 1.2), sea),
+        "trajectory": (
+            tasks.trajectory([[point(x, y) for x, y in path]], color="#3060e2"),
+            scenes.photo(scenes.floor()),
+        ),
+    }
 
 
 def samples() -> dict[str, VisualPrompt]:
