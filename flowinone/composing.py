@@ -60,7 +60,7 @@ def picture_of(prompt: VisualPrompt, photo: str | None, size: int = 512) -> Imag
     try:
         with Image.open(io.BytesIO(sys.stdin.buffer.read()) if photo == STANDARD else photo) as picture:
             return render(prompt, picture, size)
-    except (SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{photo} cannot be read: {error}") from None
 
 

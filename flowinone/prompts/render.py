@@ -74,6 +74,7 @@ def _ground(canvas: Canvas, photo: Image.Image | None, size: int) -> Image.Image
     if isinstance(canvas, PhotoCanvas):
         if photo is None:
             raise PromptError("photo", "is missing; a photo canvas needs the picture that it shows")
+        Squaring(canvas.fit, *photo.size)  # refuses a size before its pixels are decoded
         photo = as_rgb(photo)
         return Squaring(canvas.fit, *photo.size).apply(photo, size, canvas.background)
     if photo is not None:

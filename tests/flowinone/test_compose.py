@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
+import zlib
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -307,3 +309,23 @@ def test_generate_refuses_a_photo_that_nothing_is_drawn_on(photo, weights, tmp_p
     (tmp_path / "spec.json").write_text(dumps(PROMPT), encoding="utf-8")
     assert main(["generate", str(tmp_path / "spec.json"), "--image", "missing.jpg", *weights]) == 2
     assert "missing.jpg does not exist" in capfd.readouterr().err
+
+
+def test_photos_that_cannot_be_read_are_named(photo, tmp_path, capfd):
+    content = photo.read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    (tmp_path / "huge.png").write_bytes(png_header(30_000, 30_000))
+    for name in ("cut.png", "huge.png"):
+        target = tmp_path / "out.png"
+        options = ["--task", "text_in_image", "--text", "make it snow", "--image", tmp_path / name, "--out", target]
+        assert compose(*options) == 2
+        errors = capfd.readouterr().err
+        assert name in errors and "Traceback" not in errors
+        assert not target.exists()
+
+
+def png_header(width, height):
+    """A PNG that claims to be that large, and holds no pixels."""
+    header = struct.pack(">II5B", width, height, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))

@@ -391,6 +391,21 @@ def test_a_photo_goes_with_a_photo_canvas_only():
         render(VisualPrompt("class_to_image", GREY), ground())
 
 
+@pytest.mark.parametrize("size", [(30_000, 2), (2, 30_000), (0, 5)])
+def test_photos_too_large_or_empty_are_refused_before_they_are_decoded(size):
+    prompt = VisualPrompt("text_in_image", PhotoCanvas(), (Text("make it snow"),))
+    with pytest.raises(PromptError, match=rf"photo: is {size[0]} x {size[1]} pixels; expected 1 to 16,384 on each side"):
+        render(prompt, Image.new("L", size))
+
+
+def test_an_animated_photo_shows_its_first_frame(tmp_path):
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / "moving.gif") as photo:
+        picture = render(VisualPrompt("text_in_image", PhotoCanvas()), photo, 64)
+    assert picture.getpixel((32, 32)) == (255, 0, 0)
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["--digests"]:
         print(json.dumps(digests()))
