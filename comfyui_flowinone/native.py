@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..flowinone.config import LATENT_SCALE, FlowInOneConfig
 from ..flowinone.model import VelocityNetwork
+from ..flowinone.sampling import upstream_time
 
 
 class FlowInOneLatent(comfy.latent_formats.SD15):
@@ -39,13 +40,19 @@ class NativeVelocityNetwork(VelocityNetwork):
         image_latent: Tensor | None = None,
         null: Tensor | None = None,
         bypass: Tensor | None = None,
+        upstream_grid: bool = False,
+        transformer_options: dict | None = None,
         **_,
     ) -> Tensor:
         if image_latent is None:
             raise ValueError(
-                "this conditioning holds no FlowInOne prompt image: a FlowInOne model reads pictures, not a text encoder's words; use FlowInOne Sampler"
+                "this conditioning holds no FlowInOne prompt: the model reads pictures, not a text encoder's words; connect FlowInOne Encode"
             )
-        return -super().forward(x, 1 - sigma, image_latent, null.bool(), bypass.bool())
+        t, speed = 1 - sigma, 1.0
+        if upstream_grid:
+            sigmas = transformer_options["sample_sigmas"]
+            t, speed = upstream_time(t, float(sigmas[0] - sigmas[1]))
+        return -speed * super().forward(x, t, image_latent, null.bool(), bypass.bool())
 
     def velocity(self, x: Tensor, t: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
         """`flowinone.FlowInOneModel.velocity`'s counterpart for the pack's own sampler."""
@@ -60,11 +67,16 @@ class FlowInOneBase(comfy.model_base.BaseModel):
 
     def extra_conds(self, **kwargs) -> dict:
         conds = super().extra_conds(**kwargs)
-        # ComfyUI casts every conditioning tensor that is not integer to the compute dtype, so flags travel as integers.
-        for name, dtype in (("image_latent", None), ("null", torch.long), ("bypass", torch.long)):
-            value = kwargs.get(f"flowinone_{name}")
-            if value is not None:
-                conds[name] = comfy.conds.CONDRegular(value.to(dtype=dtype))
+        if "flowinone_source" not in kwargs:
+            return conds
+        noise, source = kwargs["noise"], kwargs["flowinone_source"]
+        if noise.any() and not (noise.shape == source.shape and torch.allclose(noise.to(source), source)):
+            raise ValueError(
+                "a FlowInOne flow does not start from random noise: use SamplerCustomAdvanced with the noise output of FlowInOne Encode, or FlowInOne Sampler"
+            )
+        for name in ("image_latent", "null", "bypass"):
+            conds[name] = comfy.conds.CONDRegular(kwargs[f"flowinone_{name}"])
+        conds["upstream_grid"] = comfy.conds.CONDConstant(kwargs["flowinone_upstream_grid"])
         return conds
 
 

@@ -27,6 +27,15 @@ def upstream_times(steps: int) -> list[float]:
     return [i * _END / max(steps - 1, 1) for i in range(steps)]
 
 
+def upstream_time(t: Tensor, step: float) -> tuple[Tensor, float]:
+    """Upstream's Euler for solvers that know the uniform grid alone: evaluate at the returned times, and scale the velocity.
+
+    t [B] are times on a uniform grid with that step. Times beyond upstream's last, which solvers of higher order ask for, become it.
+    """
+    stretch = _END / (1 - step) if step < 1 else 0.0
+    return (t * stretch).clamp(max=_END), _END
+
+
 def upstream_euler(velocity: Velocity, x: Tensor, steps: int) -> Steps:
     """Upstream's Euler: evaluates at `upstream_times`, yet every step has length (1 - 1e-5) / steps (`ODEEulerFlowMatchingSolver`)."""
     for t in upstream_times(steps):

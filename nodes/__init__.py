@@ -9,6 +9,7 @@ from .drawing import (
     FlowInOneDrawMarker,
     FlowInOneDrawTrajectory,
 )
+from .encoding import FlowInOneEncode
 from .latent import FlowInOneVAEDecode
 from .loading import FlowInOneLoader
 from .sampling import FlowInOneSampler
@@ -24,5 +25,6 @@ NODES = [
     FlowInOneDrawInstruction,
     FlowInOneCompose,
     FlowInOneSampler,
+    FlowInOneEncode,
     FlowInOneVAEDecode,
 ]

@@ -2,10 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..comfyui_flowinone.encoder import image_latents, require_kl_f8
-from ..comfyui_flowinone.pictures import to_pictures
+from ..comfyui_flowinone.prompting import encoded, prompt_pictures
 from ..comfyui_flowinone.sampling import require_flowinone, sample, to_latent
-from ..flowinone.sampling import FIXED_STEP_SOLVERS, draw_noise
+from ..flowinone.sampling import FIXED_STEP_SOLVERS
 from .types import CATEGORY, Encoder, Prompt
 
 
@@ -82,15 +81,8 @@ class FlowInOneSampler(io.ComfyNode):
     def execute(
         cls, model, encoder, vae, seed, steps, guidance_scale, solver, bypass, sample_posterior, image=None, prompt=None
     ) -> io.NodeOutput:
-        if (image is None) == (prompt is None):
-            raise ValueError("connect either a prompt picture or a prompt from Compose Visual Prompt, not both")
         require_flowinone(model)
-        require_kl_f8(vae)
-        pictures = to_pictures(image if prompt is None else prompt.images)
-        bypasses = [bypass] * len(pictures) if prompt is None else prompt.bypass
-        seeds = [(seed + i) % 2**64 for i in range(len(pictures))]
-        noise = draw_noise(seeds, encoder.config.latent_shape) if sample_posterior else (None, None)
-        source = encoder.source_latents(pictures, noise[0])
-        image_latent = image_latents(vae, pictures, encoder.config.latent_size, noise[1])
+        pictures, bypasses = prompt_pictures(image, prompt, bypass)
+        source, image_latent = encoded(encoder, vae, pictures, seed, sample_posterior)
         latents = sample(model, source, image_latent, bypasses, steps, guidance_scale, solver)
         return io.NodeOutput(to_latent(latents))
