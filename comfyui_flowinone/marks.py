@@ -10,8 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from ..flowinone.prompts.checks import Point
+from ..flowinone.prompts.ink import smooth
 from ..flowinone.prompts.spec import Box, Mark
 from ..flowinone.prompts.squaring import Squaring
+from ..flowinone.prompts.text import UNITS
 from .contours import contours
 
 MarkSource = Callable[[int, Squaring | None], Sequence[Mark]]
@@ -100,6 +102,12 @@ def masked_regions(mask: Tensor, mark: Callable[[list[tuple[Point, ...]]], Seque
         return mark([tuple(_within_reach(point) for point in outline) for outline in found]) if found else ()
 
     return marks
+
+
+def curve_through(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """A smooth line through the points, as points of its own."""
+    curve = smooth(np.array(points, dtype=float) * UNITS) / UNITS
+    return tuple(_within_reach(point) for point in curve.tolist())
 
 
 def _within_reach(point: Point) -> Point:

@@ -11,7 +11,7 @@ from ..flowinone.prompts import GradientCanvas, PhotoCanvas, SolidCanvas, Text, 
 from ..flowinone.prompts.checks import PromptError
 from ..flowinone.prompts.squaring import Squaring
 from ..flowinone.prompts.tasks import TASKS, class_to_image, text_to_image
-from .drawing import FACES
+from .drawing import FACES, opaque
 from .types import PROMPT_CATEGORY, Marks, Prompt
 
 TRAINED = "trained"
@@ -50,6 +50,7 @@ class FlowInOneTextPrompt(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="FlowInOneTextPrompt",
+            is_output_node=True,
             display_name="FlowInOne Text Prompt",
             category=PROMPT_CATEGORY,
             description="Writes a caption or a class name on a plain canvas: the prompt for a new picture.",
@@ -66,10 +67,11 @@ class FlowInOneTextPrompt(io.ComfyNode):
                     tooltip="trained: one colour for captions, a gradient for classes, as in the training data.",
                 ),
                 io.Color.Input("color", default=SolidCanvas.color, tooltip="Of a solid background, or where the gradient starts."),
-                io.Color.Input("second_color", default=GradientCanvas.end, tooltip="Where the gradient ends."),
-                io.Combo.Input("face", options=[TRAINED, *FACES], default=TRAINED, tooltip="The lettering."),
+                io.Color.Input("second_color", display_name="second color", default=GradientCanvas.end, tooltip="Where the gradient ends."),
+                io.Combo.Input("face", display_name="lettering", options=[TRAINED, *FACES], default=TRAINED),
                 io.Float.Input(
                     "text_size",
+                    display_name="text size",
                     default=0.0,
                     min=0.0,
                     max=256.0,
@@ -85,6 +87,7 @@ class FlowInOneTextPrompt(io.ComfyNode):
     @classmethod
     def execute(cls, kind, text, background, color, second_color, face, text_size, align, size) -> io.NodeOutput:
         task, make = ("class_to_image", class_to_image) if kind == "class" else ("text_to_image", text_to_image)
+        color, second_color = opaque(color), opaque(second_color)
         canvas = {
             TRAINED: lambda: None,
             "solid": lambda: SolidCanvas(color),
@@ -104,6 +107,7 @@ class FlowInOneCompose(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="FlowInOneCompose",
+            is_output_node=True,
             display_name="FlowInOne Compose Visual Prompt",
             category=PROMPT_CATEGORY,
             description="Draws marks and the task's instruction on a picture: the prompt for FlowInOne Sampler.",
@@ -115,6 +119,7 @@ class FlowInOneCompose(io.ComfyNode):
                     io.Autogrow.TemplatePrefix(
                         Marks.Input("mark", optional=True, tooltip="From Draw nodes; later ones are drawn on top."), prefix="marks", min=1, max=16
                     ),
+                    optional=True,
                 ),
                 io.Combo.Input("task", options=list(TASKS), default="text_box", tooltip="What the marks ask for. It decides wording, lettering and bypass."),
                 io.String.Input(
@@ -145,9 +150,9 @@ class FlowInOneCompose(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, marks, task, instruction, fit, bypass, size, image=None, spec=None) -> io.NodeOutput:
+    def execute(cls, task, instruction, fit, bypass, size, image=None, marks=None, spec=None) -> io.NodeOutput:
         photos = [None] if image is None else to_pictures(image)
-        sources = [source for chain in marks.values() if chain is not None for source in chain]
+        sources = [source for chain in (marks or {}).values() if chain is not None for source in chain]
         if spec is None:
             if image is None and TASKS[task].needs_photo:
                 raise PromptError("image", f"is not connected; the task {task} changes a picture, so connect one")

@@ -4,7 +4,7 @@ import re
 
 from comfy_api.latest import io
 
-from ..comfyui_flowinone.marks import detected_boxes, masked_regions, on_canvas, tracked_paths
+from ..comfyui_flowinone.marks import curve_through, detected_boxes, masked_regions, on_canvas, tracked_paths
 from ..flowinone.prompts.checks import PromptError
 from ..flowinone.prompts.spec import (
     Box,
@@ -28,13 +28,26 @@ def _marks_input():
 
 
 def _fraction(name: str, default: float, tooltip: str):
-    return io.Float.Input(name, default=default, min=-1.0, max=2.0, step=0.01, tooltip=tooltip)
+    label = name.replace("_", " ")
+    return io.Float.Input(name, display_name=label, default=default, min=-1.0, max=2.0, step=0.01, tooltip=tooltip)
 
 
 def _width(default: float):
     return io.Float.Input(
-        "width", default=default, min=0.5, max=64.0, step=0.5, advanced=True, tooltip="Line width, in pixels of a 512 px canvas."
+        "width",
+        display_name="line width",
+        default=default,
+        min=0.5,
+        max=64.0,
+        step=0.5,
+        advanced=True,
+        tooltip="In pixels of a 512 px canvas.",
     )
+
+
+def opaque(color: str) -> str:
+    """A colour without the alpha that one of ComfyUI's colour pickers adds: `#rrggbbaa` becomes `#rrggbb`."""
+    return color[:7] if re.fullmatch(r"#[0-9a-fA-F]{8}", color) else color
 
 
 def _added(marks, *sources) -> io.NodeOutput:
@@ -77,8 +90,8 @@ class FlowInOneDrawBox(io.ComfyNode):
                 ),
                 _fraction("x", 0.3, "Left edge, as a fraction of the square canvas."),
                 _fraction("y", 0.3, "Top edge, as a fraction of the square canvas."),
-                io.Float.Input("box_width", default=0.4, min=0.01, max=2.0, step=0.01, tooltip="As a fraction of the canvas."),
-                io.Float.Input("box_height", default=0.4, min=0.01, max=2.0, step=0.01, tooltip="As a fraction of the canvas."),
+                io.Float.Input("box_width", display_name="box width", default=0.4, min=0.01, max=2.0, step=0.01, tooltip="As a fraction of the canvas."),
+                io.Float.Input("box_height", display_name="box height", default=0.4, min=0.01, max=2.0, step=0.01, tooltip="As a fraction of the canvas."),
                 io.String.Input("label", default="put a blue jay", tooltip="A verb and a thing. Empty takes a detector's own label."),
                 io.Color.Input("color", default="#ff0000", tooltip="The model was trained on pure red."),
                 _width(3.0),
@@ -88,7 +101,7 @@ class FlowInOneDrawBox(io.ComfyNode):
 
     @classmethod
     def execute(cls, x, y, box_width, box_height, label, color, width, marks=None, boxes=None) -> io.NodeOutput:
-        box = Box((x, y, x + box_width, y + box_height), label.strip(), color, width)
+        box = Box((x, y, x + box_width, y + box_height), label.strip(), opaque(color), width)
         return _added(marks, on_canvas(box) if boxes is None else detected_boxes(boxes, box))
 
 
@@ -115,7 +128,7 @@ class FlowInOneDrawMarker(io.ComfyNode):
 
     @classmethod
     def execute(cls, tip_x, tip_y, start_x, start_y, color, width, marks=None) -> io.NodeOutput:
-        return _added(marks, on_canvas(MarkerArrow((start_x, start_y), (tip_x, tip_y), color, width)))
+        return _added(marks, on_canvas(MarkerArrow((start_x, start_y), (tip_x, tip_y), opaque(color), width)))
 
 
 class FlowInOneDrawForce(io.ComfyNode):
@@ -145,8 +158,17 @@ class FlowInOneDrawForce(io.ComfyNode):
                     advanced=True,
                     tooltip="Length at strength 1, as a fraction of the canvas. 0 takes the samples': 0.21 for a push, 0.18 for wind.",
                 ),
-                io.Color.Input("color", default=ForceArrow.color, tooltip="In the training data it varies."),
-                _width(ForceArrow.width),
+                io.Color.Input("color", default=ForceArrow.color, tooltip="For pushes the training data has many; wind is blue or pale."),
+                io.Float.Input(
+                    "width",
+                    display_name="line width",
+                    default=0.0,
+                    min=0.0,
+                    max=64.0,
+                    step=0.5,
+                    advanced=True,
+                    tooltip="In pixels of a 512 px canvas. 0 takes the samples': 6 for a push, 3 for wind.",
+                ),
             ],
             outputs=[Marks.Output(display_name="marks")],
         )
@@ -154,7 +176,7 @@ class FlowInOneDrawForce(io.ComfyNode):
     @classmethod
     def execute(cls, kind, x, y, angle, strength, scale, color, width, marks=None) -> io.NodeOutput:
         mark = ForceArrow if kind == "point" else Wind
-        return _added(marks, on_canvas(mark((x, y), angle, strength, scale or mark.scale, color=color, width=width)))
+        return _added(marks, on_canvas(mark((x, y), angle, strength, scale or mark.scale, color=opaque(color), width=width or mark.width)))
 
 
 class FlowInOneDrawTrajectory(io.ComfyNode):
@@ -187,7 +209,7 @@ class FlowInOneDrawTrajectory(io.ComfyNode):
     @classmethod
     def execute(cls, points, smooth, color, width, marks=None, tracks=None) -> io.NodeOutput:
         def line(path):
-            return Trajectory(path, smooth, color, width)
+            return Trajectory(path, smooth, opaque(color), width)
 
         if tracks is not None:
             return _added(marks, tracked_paths(tracks, line))
@@ -208,6 +230,7 @@ class FlowInOneDrawDoodle(io.ComfyNode):
                 io.Mask.Input("mask", optional=True, tooltip="Drawn in the proportions of the picture that Compose gets."),
                 io.Combo.Input(
                     "mask_as",
+                    display_name="mask as",
                     options=["doodle", "erased region"],
                     default="doodle",
                     tooltip="The mask's outline as a doodle, or its inside painted over.",
@@ -226,21 +249,23 @@ class FlowInOneDrawDoodle(io.ComfyNode):
                 ),
                 io.Color.Input("color", default=Stroke.color, tooltip="Of the round brush."),
                 _width(Stroke.width),
+                io.Boolean.Input("smooth", default=False, tooltip="Curves through the points of strokes, or straight pieces."),
             ],
             outputs=[Marks.Output(display_name="marks")],
         )
 
     @classmethod
-    def execute(cls, mask_as, strokes, brush, color, width, marks=None, mask=None) -> io.NodeOutput:
+    def execute(cls, mask_as, strokes, brush, color, width, smooth, marks=None, mask=None) -> io.NodeOutput:
         def doodle(lines):
-            return Doodle(tuple(Stroke(line, brush, width, color) for line in lines))
+            return Doodle(tuple(Stroke(line, brush, width, opaque(color)) for line in lines))
 
         sources = []
         if mask is not None:
             draw = (lambda found: [doodle(found)]) if mask_as == "doodle" else (lambda found: [Erase(line) for line in found])
             sources.append(masked_regions(mask, draw))
         if strokes.strip():
-            sources.append(on_canvas(doodle(_lines(strokes, "strokes"))))
+            lines = _lines(strokes, "strokes")
+            sources.append(on_canvas(doodle([curve_through(line) for line in lines] if smooth else lines)))
         if not sources:
             raise PromptError("strokes", "is empty and no mask is connected; write points or connect a mask")
         return _added(marks, *sources)
@@ -259,10 +284,10 @@ class FlowInOneDrawInstruction(io.ComfyNode):
                 _marks_input(),
                 io.String.Input("text", default="Change the environment to a snowy winter wonderland", multiline=True, tooltip="What to do."),
                 io.Combo.Input("position", options=["bottom", "middle", "top"], default="bottom", tooltip="The model was trained on the lowest quarter."),
-                io.Combo.Input("face", options=FACES, default="serif", tooltip="The lettering."),
+                io.Combo.Input("face", display_name="lettering", options=FACES, default="serif"),
                 io.Boolean.Input("bold", default=TextStyle.bold),
                 io.Float.Input(
-                    "text_size", default=TextStyle.size, min=4.0, max=256.0, step=1.0, tooltip="In pixels of a 512 px canvas; below 20 the model reads badly."
+                    "text_size", display_name="text size", default=TextStyle.size, min=4.0, max=256.0, step=1.0, tooltip="In pixels of a 512 px canvas; below 20 the model reads badly."
                 ),
                 io.Combo.Input("align", options=["center", "left", "right"], default="center"),
             ],

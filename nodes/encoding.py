@@ -37,7 +37,7 @@ class FlowInOneEncode(io.ComfyNode):
                     default=False,
                     label_on="new picture",
                     label_off="edit",
-                    tooltip="On for words on a plain background, which ask for a new picture. Off to change the picture itself.",
+                    tooltip="On for words on a plain background, which ask for a new picture. Off to change the picture itself. Does not count when a prompt is connected.",
                 ),
                 io.Boolean.Input(
                     "sample_posterior",

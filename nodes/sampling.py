@@ -59,7 +59,7 @@ class FlowInOneSampler(io.ComfyNode):
                     default=False,
                     label_on="new picture",
                     label_off="edit",
-                    tooltip="On for words on a plain background, which ask for a new picture. Off to change the picture itself. (The model's dual path is bypassed, or not.)",
+                    tooltip="On for words on a plain background, which ask for a new picture. Off to change the picture itself. Does not count when a prompt is connected. (The model's dual path is bypassed, or not.)",
                 ),
                 io.Boolean.Input(
                     "sample_posterior",

@@ -23,7 +23,7 @@ DEFAULTS = {
     "FlowInOneDrawMarker": dict(tip_x=0.5, tip_y=0.5, start_x=0.7, start_y=0.3, color="#00e5ff", width=3.5),
     "FlowInOneDrawForce": dict(kind="point", x=0.5, y=0.5, angle=30.0, strength=1.0, scale=0.0, color="#ff2d2d", width=4.0),
     "FlowInOneDrawTrajectory": dict(points="0.2,0.7 0.5,0.4 0.8,0.6", smooth=True, color="#ff2d2d", width=4.0),
-    "FlowInOneDrawDoodle": dict(mask_as="doodle", strokes="0.3,0.3 0.6,0.3 0.5,0.6", brush="multiline", color="#000000", width=8.0),
+    "FlowInOneDrawDoodle": dict(mask_as="doodle", strokes="0.3,0.3 0.6,0.3 0.5,0.6", brush="multiline", color="#000000", width=8.0, smooth=False),
     "FlowInOneDrawInstruction": dict(text="make it snow", position="bottom", face="serif", bold=True, text_size=28.0, align="center"),
     "FlowInOneCompose": dict(task="text_box", instruction="", fit="crop", bypass="by task", size=256),
     "FlowInOneTextPrompt": dict(
@@ -89,10 +89,10 @@ def test_a_composed_prompt_is_the_librarys_rendering_of_its_document(composed, t
 
 
 def test_wind_is_drawn_by_the_force_node(composed):
-    nodes = {"draw": default("FlowInOneDrawForce", kind="wind", angle=180.0, strength=2.0)}
+    nodes = {"draw": default("FlowInOneDrawForce", kind="wind", angle=180.0, strength=2.0, width=0.0)}
     _, text = composed(nodes, task="wind", **{"marks.marks0": ["draw", 0]})
     (wind, words) = loads(text).marks
-    assert (wind.angle, wind.strength) == (180.0, 2.0)
+    assert (wind.angle, wind.strength, wind.width) == (180.0, 2.0, 3.0)
     assert "wavy lines" in words.text
 
 
@@ -154,6 +154,14 @@ def test_masks_become_doodles_and_erased_regions(composed, mask_as, kind):
     xs, ys = zip(*points)
     assert (min(xs), max(xs)) == pytest.approx((120 / 340, 220 / 340), abs=0.01)
     assert (min(ys), max(ys)) == pytest.approx((0.25, 0.5), abs=0.01)
+
+
+def test_strokes_may_be_smoothed_and_colours_may_carry_alpha(composed):
+    nodes = {"draw": default("FlowInOneDrawDoodle", strokes="0.2,0.5 0.5,0.2 0.8,0.5", smooth=True, color="#33669980")}
+    _, text = composed(nodes, task="doodle", **{"marks.marks0": ["draw", 0]})
+    stroke = json.loads(text)["marks"][0]["strokes"][0]
+    assert len(stroke["points"]) > 20 and [0.2, 0.5] in stroke["points"]
+    assert stroke["color"] == "#336699"
 
 
 def test_every_picture_of_a_batch_becomes_a_prompt_of_its_own(composed):
