@@ -128,6 +128,7 @@ def _add_compose(commands) -> None:
     )
     command.add_argument("--spec-out", metavar="SPEC.json", help="the document")
     command.add_argument("--size", type=_positive, default=512, help="pixels, of width and height (default: 512)")
+    command.add_argument("--font", metavar="FILE", help="TrueType or OpenType file to letter with, for the bundled faces")
     command.add_argument(
         "--bypass",
         action=argparse.BooleanOptionalAction,
@@ -205,7 +206,9 @@ def _compose(options: argparse.Namespace) -> int:
         prompt = dataclasses.replace(prompt, bypass=options.bypass)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *place: print(f"flowinone: {message}", file=sys.stderr)
-        kept = compose(prompt, options.image, options.size, options.out, options.spec_out, options.overwrite)
+        kept = compose(
+            prompt, options.image, options.size, options.out, options.spec_out, options.overwrite, options.font
+        )
     for path in kept:
         print(f"{path} exists already and is kept (--overwrite makes it anew)", file=sys.stderr)
     return 0

@@ -24,7 +24,13 @@ CHUNK = "flowinone_prompt"
 
 
 def compose(
-    prompt: VisualPrompt, photo: str | None, size: int, out: str | None, spec_out: str | None, overwrite: bool
+    prompt: VisualPrompt,
+    photo: str | None,
+    size: int,
+    out: str | None,
+    spec_out: str | None,
+    overwrite: bool,
+    font: str | None = None,
 ) -> list[str]:
     """Write the prompt's picture, `size` pixels wide and high, to `out`, and its document to `spec_out`.
 
@@ -45,21 +51,21 @@ def compose(
         raise ValueError(f"{photo} is the photo and would be replaced; choose another file to write to")
     kept = [path for path in (out, spec_out) if path and path != STANDARD and os.path.exists(path) and not overwrite]
     if out and out not in kept:
-        write_png(picture_of(prompt, photo, size), out, {CHUNK: dumps(prompt)})
+        write_png(picture_of(prompt, photo, size, font), out, {CHUNK: dumps(prompt)})
     if spec_out and spec_out not in kept:
         write_whole((dumps(prompt, indent=2) + "\n").encode(), spec_out)
     return kept
 
 
-def picture_of(prompt: VisualPrompt, photo: str | None, size: int = 512) -> Image.Image:
-    """The rendered prompt, on the photo in that file if its canvas is one."""
+def picture_of(prompt: VisualPrompt, photo: str | None, size: int = 512, font: str | None = None) -> Image.Image:
+    """The rendered prompt, on the photo in that file if its canvas is one, lettered with the font file if one is named."""
     if not isinstance(prompt.canvas, PhotoCanvas):
-        return render(prompt, None, size)
+        return render(prompt, None, size, font)
     if photo is None:
         raise ValueError("the prompt stands on a photo; give it with --image")
     try:
         with Image.open(io.BytesIO(sys.stdin.buffer.read()) if photo == STANDARD else photo) as picture:
-            return render(prompt, picture, size)
+            return render(prompt, picture, size, font)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{photo} cannot be read: {error}") from None
 

@@ -4,7 +4,16 @@ from comfy_api.latest import io
 
 from ..comfyui_flowinone.conditioning import SourceNoise, conditioning
 from ..comfyui_flowinone.prompting import encoded, prompt_pictures
-from .types import CATEGORY, Encoder, Prompt
+from .inputs import (
+    bypass_input,
+    encoder_input,
+    picture_input,
+    prompt_input,
+    random_start_input,
+    seed_input,
+    vae_input,
+)
+from .types import CATEGORY
 
 GRIDS = ["the authors'", "uniform"]
 
@@ -19,33 +28,13 @@ class FlowInOneEncode(io.ComfyNode):
             description="Prepares a prompt for ComfyUI's own samplers: connect CFGGuider (cfg 7), SamplerCustomAdvanced and BasicScheduler (simple). Samplers that add noise on the way leave what the model knows.",
             search_aliases=["flowinone", "conditioning", "samplercustomadvanced", "cfgguider"],
             inputs=[
-                Encoder.Input("encoder", tooltip="From Load FlowInOne."),
-                io.Vae.Input("vae", tooltip="From Load FlowInOne, or a Stable Diffusion 1.x VAE."),
-                io.Image.Input("image", display_name="prompt picture", optional=True, tooltip="The prompt picture, or several."),
-                Prompt.Input("prompt", optional=True, tooltip="From Compose Visual Prompt or Text Prompt, in place of the prompt picture."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Picture i of a batch uses seed + i. The noise output carries it.",
-                ),
-                io.Boolean.Input(
-                    "bypass",
-                    display_name="bypass picture",
-                    default=False,
-                    label_on="new picture",
-                    label_off="edit",
-                    tooltip="On for words on a plain background, which ask for a new picture. Off to change the picture itself. Does not count when a prompt is connected.",
-                ),
-                io.Boolean.Input(
-                    "sample_posterior",
-                    display_name="random start",
-                    default=True,
-                    advanced=True,
-                    tooltip="Draw the start and the picture's latent at random, by the seed, as the authors do. Off takes the most likely ones.",
-                ),
+                encoder_input(),
+                vae_input(),
+                picture_input(),
+                prompt_input(),
+                seed_input(),
+                bypass_input(),
+                random_start_input(),
                 io.Combo.Input(
                     "time_grid",
                     options=GRIDS,

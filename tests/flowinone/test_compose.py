@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -14,7 +15,7 @@ from PIL import Image, PngImagePlugin
 from flowinone import FlowInOnePipeline
 from flowinone.cli import main
 from flowinone.composing import CHUNK
-from flowinone.prompts import TASKS, dumps, json_schema, loads, render, tasks
+from flowinone.prompts import TASKS, dumps, json_schema, loads, render, tasks, typeface
 from flowinone.prompts.spec import GradientCanvas, PhotoCanvas, SolidCanvas
 from tests import tiny
 
@@ -309,6 +310,16 @@ def test_generate_refuses_a_photo_that_nothing_is_drawn_on(photo, weights, tmp_p
     (tmp_path / "spec.json").write_text(dumps(PROMPT), encoding="utf-8")
     assert main(["generate", str(tmp_path / "spec.json"), "--image", "missing.jpg", *weights]) == 2
     assert "missing.jpg does not exist" in capfd.readouterr().err
+
+
+def test_any_font_file_letters_the_prompt(photo, tmp_path, capfd):
+    comic = Path(typeface.__file__).with_name("fonts") / "ComicNeue-Bold.otf"
+    options = ["--task", "text_in_image", "--text", "make it snow", "--image", photo]
+    assert compose(*options, "--out", tmp_path / "usual.png") == 0
+    assert compose(*options, "--out", tmp_path / "comic.png", "--font", comic) == 0
+    assert (tmp_path / "usual.png").read_bytes() != (tmp_path / "comic.png").read_bytes()
+    assert compose(*options, "--out", tmp_path / "none.png", "--font", photo) == 2
+    assert "font" in capfd.readouterr().err
 
 
 def test_photos_that_cannot_be_read_are_named(photo, tmp_path, capfd):

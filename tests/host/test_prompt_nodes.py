@@ -125,6 +125,17 @@ def test_boxes_of_a_detector_are_found_again_on_the_squared_picture(composed):
     assert loads(text).marks[0].area == pytest.approx((171 / 512, 0.1, 0.5, 0.6))
 
 
+def test_boxes_of_the_box_editor_are_drawn(composed):
+    drawn = {"x": 171, "y": 34, "width": 85, "height": 170, "metadata": {}}
+    nodes = {
+        "editor": node("CreateBoundingBoxes", width=512, height=336, editor_state={"__value__": [drawn]}),
+        "draw": default("FlowInOneDrawBox", boxes=["editor", 1], label=""),
+    }
+    _, text = composed(nodes, **{"marks.marks0": ["draw", 0]})
+    (box,) = loads(text).marks
+    assert box.area[0] == pytest.approx((171 - 86) / 340, abs=0.01)
+
+
 def test_tracks_become_trajectories(composed):
     nodes = {
         "tracks": node(
