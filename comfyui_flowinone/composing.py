@@ -30,11 +30,13 @@ class ComposedPrompt:
         return dumps_many(self.prompts, indent=1)
 
 
-def composed(prompts: Sequence[VisualPrompt], photos: Sequence[Image.Image | None], size: int) -> ComposedPrompt:
-    """Render one prompt for each photo (None where the canvas needs none), at `size` pixels."""
+def composed(
+    prompts: Sequence[VisualPrompt], photos: Sequence[Image.Image | None], size: int, font: str | None = None
+) -> ComposedPrompt:
+    """Render one prompt for each photo (None where the canvas needs none), at `size` pixels, with a font file's letters if one is given."""
     images, squarings = [], []
     for prompt, photo in zip(prompts, photos):
         on_photo = isinstance(prompt.canvas, PhotoCanvas)
         squarings.append(Squaring(prompt.canvas.fit, *photo.size) if on_photo and photo is not None else None)
-        images.append(np.asarray(render(prompt, photo if on_photo else None, size), dtype=np.float32) / 255)
+        images.append(np.asarray(render(prompt, photo if on_photo else None, size, font), dtype=np.float32) / 255)
     return ComposedPrompt(tuple(prompts), torch.from_numpy(np.stack(images)), tuple(squarings))

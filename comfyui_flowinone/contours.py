@@ -8,23 +8,54 @@ Outline = list[tuple[float, float]]
 MAX_SIDE = 512
 """Masks are traced at this size at the most: a doodle's line is wider than what a larger one would add."""
 
+MAX_REGIONS = 100
+"""Smaller ones than the largest so many are left out."""
 
-def contours(mask: np.ndarray, tolerance: float = 0.75) -> list[Outline]:
-    """The closed outer outline of every region of a boolean mask [H, W], largest first, as fractions of width and height.
 
-    Regions smaller than 1/10,000 of the mask are specks and left out. Points nearer than `tolerance` pixels to the simplified line are dropped.
+def contours(mask: np.ndarray, tolerance: float = 0.75) -> list[tuple[Outline, list[Outline]]]:
+    """The closed outline of every region of a boolean mask [H, W], largest first, and those of the holes in it.
+
+    Points are fractions of width and height. Regions and holes smaller than 1/10,000 of the mask are specks and left out; points
+    nearer than `tolerance` pixels to the simplified line are dropped.
     """
-    step = max(1, -(-max(mask.shape) // MAX_SIDE))
-    small = mask[::step, ::step]
-    regions, count = ndimage.label(small, structure=np.ones((3, 3)))
-    sizes = ndimage.sum_labels(small, regions, range(1, count + 1)) if count else []
-    order = [1 + i for i in np.argsort(sizes, kind="stable")[::-1] if sizes[i] >= max(4, small.size / 10_000)]
+    small = _reduced(mask)
     height, width = small.shape
-    outlines = []
-    for region in order:
-        corners = simplified(_boundary(ndimage.binary_fill_holes(regions == region)), tolerance)
-        outlines.append([(x / width, y / height) for x, y in corners])
-    return outlines
+    least = max(1.0, small.size / 10_000)
+
+    def outline(region: np.ndarray, place: tuple[slice, slice]) -> Outline:
+        corners = simplified(_boundary(region), tolerance)
+        return [((x + place[1].start) / width, (y + place[0].start) / height) for x, y in corners]
+
+    found = []
+    for region, place in _regions(small, least):
+        filled = ndimage.binary_fill_holes(region)
+        holes = [
+            outline(hole, _within(place, inner)) for hole, inner in _regions(filled & ~region, least, touching=False)
+        ]
+        found.append((outline(filled, place), holes))
+    return found
+
+
+def _reduced(mask: np.ndarray) -> np.ndarray:
+    """The mask at no more than MAX_SIDE; a cell is set where any of its pixels is, so that thin lines stay."""
+    step = max(1, -(-max(mask.shape) // MAX_SIDE))
+    height, width = (-(-side // step) for side in mask.shape)
+    padded = np.zeros((height * step, width * step), dtype=bool)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    return padded.reshape(height, step, width, step).any(axis=(1, 3))
+
+
+def _regions(mask: np.ndarray, least: float, touching: bool = True) -> list[tuple[np.ndarray, tuple[slice, slice]]]:
+    """The connected regions of a mask, largest first, cut out, with their places; `touching` corners connect."""
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)) if touching else None)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    places = ndimage.find_objects(labels)
+    order = [number for number in np.argsort(-sizes, kind="stable") if sizes[number] >= least][:MAX_REGIONS]
+    return [(labels[places[number]] == number + 1, places[number]) for number in order]
+
+
+def _within(place: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[slice, slice]:
+    return tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(place, inner))
 
 
 def _boundary(region: np.ndarray) -> np.ndarray:

@@ -4,19 +4,23 @@ import os
 
 import folder_paths
 
-NETWORKS, VISION_ENCODERS, AUTOENCODERS = "flowinone", "clip_vision", "vae"
-_EXTENSIONS = {".safetensors", ".sft", ".pth", ".pt", ".ckpt", ".bin"}
+NETWORKS, VISION_ENCODERS, AUTOENCODERS, FONTS = "flowinone", "clip_vision", "vae", "fonts"
+_EXTENSIONS = {
+    NETWORKS: {".safetensors", ".sft", ".pth", ".pt", ".ckpt", ".bin"},
+    FONTS: {".ttf", ".otf"},
+}
 
 
 def register_folders() -> None:
-    """Make `models/flowinone` known, beside whatever extra_model_paths.yaml named under that key."""
-    folder_paths.add_model_folder_path(NETWORKS, os.path.join(folder_paths.models_dir, "flowinone"), is_default=True)
-    paths, extensions = folder_paths.folder_names_and_paths[NETWORKS]
-    folder_paths.folder_names_and_paths[NETWORKS] = (paths, set(extensions) | _EXTENSIONS)
+    """Make `models/flowinone` and `models/fonts` known, beside whatever extra_model_paths.yaml named under those keys."""
+    for name, wanted in _EXTENSIONS.items():
+        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name), is_default=True)
+        paths, extensions = folder_paths.folder_names_and_paths[name]
+        folder_paths.folder_names_and_paths[name] = (paths, set(extensions) | wanted)
 
 
 def files(folder: str) -> list[str]:
-    """Weights files in a models folder, by the names that the loader's lists show."""
+    """Files in a models folder, by the names that the loader's lists show."""
     return folder_paths.get_filename_list(folder)
 
 

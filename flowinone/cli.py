@@ -193,6 +193,8 @@ def _compose(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in TASK_OPTIONS}
     if (options.spec is None) == (options.task is None):
         raise ValueError("give a SPEC or a --task, one of them")
+    if options.spec == options.image == "-":
+        raise ValueError("standard input can be the SPEC or the photo, not both")
     if options.spec is not None:
         surplus = [name for name, value in given.items() if value is not None]
         if surplus:

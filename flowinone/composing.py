@@ -82,7 +82,7 @@ def read_prompt(source: str) -> VisualPrompt:
             return loads(content)
         with Image.open(io.BytesIO(content)) as picture:
             prompt = embedded_prompt(picture)
-    except PromptError as error:
+    except (PromptError, OSError, SyntaxError) as error:
         raise ValueError(f"{source}: {error}") from None
     if prompt is None:
         raise ValueError(
@@ -129,6 +129,7 @@ def prompt_from_options(task: str, given: Mapping[str, object]) -> VisualPrompt:
 
     Raises ValueError for options that do not fit the task, and for those that it lacks.
     """
+    task = _SHORT.get(task, task)
     if task not in _BUILDERS:
         raise ValueError(f"task {task!r} is unknown; choose one of {', '.join(_BUILDERS)}")
     build = _BUILDERS[task]
@@ -212,6 +213,8 @@ def _trajectory(
 ) -> VisualPrompt:
     return tasks.trajectory(path, instruction=text, **_look(fit, color))
 
+
+_SHORT = {"class": "class_to_image", "text": "text_to_image", "box": "text_box", "marker": "visual_marker", "force": "point_force"}
 
 _BUILDERS: dict[str, Callable[..., VisualPrompt]] = {
     "class_to_image": _class_to_image,

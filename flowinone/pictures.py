@@ -1,12 +1,12 @@
 """Pictures of any kind as 8-bit RGB."""
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
     """Any picture as 8-bit RGB: turned as its EXIF data says, alpha over white, 16-bit and float greys scaled to 8."""
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image, dtype=np.float64)
         top = 1.0 if image.mode == "F" and values.max(initial=0) <= 1 else 65535.0
@@ -15,3 +15,23 @@ def as_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF's orientation (tag 0x0112)."""
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(0x0112)
+    except Exception:  # damaged EXIF data can fail in any way, and the picture is none the worse for it
+        orientation = None
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image.copy()

@@ -4,6 +4,7 @@ import dataclasses
 
 from comfy_api.latest import io, ui
 
+from ..comfyui_flowinone import folders
 from ..comfyui_flowinone.composing import ComposedPrompt, composed
 from ..comfyui_flowinone.marks import gathered
 from ..comfyui_flowinone.pictures import to_pictures
@@ -14,7 +15,7 @@ from ..flowinone.prompts.tasks import TASKS, class_to_image, text_to_image
 from .drawing import FACES, opaque
 from .types import PROMPT_CATEGORY, Marks, Prompt
 
-TRAINED = "trained"
+TRAINED, BUNDLED = "trained", "bundled"
 BYPASS = {"by task": None, "new picture": True, "edit": False}
 
 
@@ -43,6 +44,20 @@ def _size_input():
         advanced=True,
         tooltip="Side of the prompt picture in pixels. The model was trained on 512.",
     )
+
+
+def _font_input():
+    return io.Combo.Input(
+        "font",
+        options=[BUNDLED, *folders.files(folders.FONTS)],
+        default=BUNDLED,
+        advanced=True,
+        tooltip="Letters for all text. The bundled ones know Latin, Greek, Cyrillic and Hebrew; put other TTF or OTF files into models/fonts.",
+    )
+
+
+def font_file(name: str) -> str | None:
+    return None if name == BUNDLED else folders.path_of(folders.FONTS, name)
 
 
 class FlowInOneTextPrompt(io.ComfyNode):
@@ -80,12 +95,13 @@ class FlowInOneTextPrompt(io.ComfyNode):
                 ),
                 io.Combo.Input("align", options=["center", "left", "right"], default="center"),
                 _size_input(),
+                _font_input(),
             ],
             outputs=_outputs(),
         )
 
     @classmethod
-    def execute(cls, kind, text, background, color, second_color, face, text_size, align, size) -> io.NodeOutput:
+    def execute(cls, kind, text, background, color, second_color, face, text_size, align, size, font) -> io.NodeOutput:
         task, make = ("class_to_image", class_to_image) if kind == "class" else ("text_to_image", text_to_image)
         color, second_color = opaque(color), opaque(second_color)
         canvas = {
@@ -99,7 +115,7 @@ class FlowInOneTextPrompt(io.ComfyNode):
             style = dataclasses.replace(style, face=face)
         if text_size:
             style = dataclasses.replace(style, size=max(text_size, 4.0), min_size=min(style.min_size, max(text_size, 4.0)))
-        return _output(cls, composed([make(text, canvas=canvas, style=style)], [None], size))
+        return _output(cls, composed([make(text, canvas=canvas, style=style)], [None], size, font_file(font)))
 
 
 class FlowInOneCompose(io.ComfyNode):
@@ -139,6 +155,7 @@ class FlowInOneCompose(io.ComfyNode):
                     tooltip="New picture: the model does not look at the picture's pixels. Edit: it does. By task is what it was trained on.",
                 ),
                 _size_input(),
+                _font_input(),
                 io.String.Input(
                     "spec",
                     optional=True,
@@ -150,21 +167,23 @@ class FlowInOneCompose(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, task, instruction, fit, bypass, size, image=None, marks=None, spec=None) -> io.NodeOutput:
+    def execute(cls, task, instruction, fit, bypass, size, font, image=None, marks=None, spec=None) -> io.NodeOutput:
         photos = [None] if image is None else to_pictures(image)
         sources = [source for chain in (marks or {}).values() if chain is not None for source in chain]
         if spec is None:
             if image is None and TASKS[task].needs_photo:
                 raise PromptError("image", f"is not connected; the task {task} changes a picture, so connect one")
+            if image is not None and not TASKS[task].needs_photo:
+                raise PromptError("image", f"has no place in the task {task}, which paints a new picture; disconnect it or choose text_in_image")
             plans = [_plan(task, fit if image is not None else None, BYPASS[bypass])] * len(photos)
         else:
             plans = loads_many(spec, len(photos))
         prompts = []
         for number, (plan, photo) in enumerate(zip(plans, photos)):
             squaring = Squaring(plan.canvas.fit, *photo.size) if photo is not None and isinstance(plan.canvas, PhotoCanvas) else None
-            drawn = gathered(sources, number, squaring)
-            prompts.append(_with_marks(plan, drawn, instruction if spec is None else None))
-        return _output(cls, composed(prompts, photos, size))
+            prompt = _with_marks(plan, gathered(sources, number, squaring))
+            prompts.append(_with_words(prompt, instruction) if spec is None else prompt)
+        return _output(cls, composed(prompts, photos, size, font_file(font)))
 
 
 def _plan(task: str, fit: str | None, bypass: bool | None) -> VisualPrompt:
@@ -174,13 +193,21 @@ def _plan(task: str, fit: str | None, bypass: bool | None) -> VisualPrompt:
     )
 
 
-def _with_marks(plan: VisualPrompt, drawn: tuple, instruction: str | None) -> VisualPrompt:
-    """The plan with the drawn marks on it and, unless `instruction` is None, the task's words or the user's."""
-    marks = (*plan.marks, *drawn)
-    if instruction is not None:
-        info = TASKS[plan.task]
-        written = any(isinstance(mark, Text) for mark in marks)
-        words = instruction.strip() or ("" if written else info.instruction)
-        if words:
-            marks = (*marks, Text(words, info.area, info.role, info.valign, info.style))
-    return dataclasses.replace(plan, marks=marks)
+def _with_marks(plan: VisualPrompt, drawn: tuple) -> VisualPrompt:
+    """The plan with the drawn marks on it, beneath the words that it ends with."""
+    count = len(plan.marks)
+    while count and isinstance(plan.marks[count - 1], Text):
+        count -= 1
+    return dataclasses.replace(plan, marks=(*plan.marks[:count], *drawn, *plan.marks[count:]))
+
+
+def _with_words(plan: VisualPrompt, instruction: str) -> VisualPrompt:
+    """The plan with the user's words on it or, where no mark is text, the task's. Raises PromptError where there are none to be had."""
+    info = TASKS[plan.task]
+    written = any(isinstance(mark, Text) for mark in plan.marks)
+    words = instruction.strip() or ("" if written else info.instruction)
+    if words:
+        return dataclasses.replace(plan, marks=(*plan.marks, Text(words, info.area, info.role, info.valign, info.style)))
+    if not written and "text" == info.marks[0]:
+        raise PromptError("instruction", f"is empty; the task {plan.task} needs words, here or from Draw Instruction")
+    return plan

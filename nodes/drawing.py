@@ -4,7 +4,14 @@ import re
 
 from comfy_api.latest import io
 
-from ..comfyui_flowinone.marks import curve_through, detected_boxes, masked_regions, on_canvas, tracked_paths
+from ..comfyui_flowinone.marks import (
+    curve_through,
+    detected_boxes,
+    masked_regions,
+    on_canvas,
+    tracked_paths,
+    with_holes,
+)
 from ..flowinone.prompts.checks import PromptError
 from ..flowinone.prompts.spec import (
     Box,
@@ -101,7 +108,8 @@ class FlowInOneDrawBox(io.ComfyNode):
 
     @classmethod
     def execute(cls, x, y, box_width, box_height, label, color, width, marks=None, boxes=None) -> io.NodeOutput:
-        box = Box((x, y, x + box_width, y + box_height), label.strip(), opaque(color), width)
+        area = (x, y, x + box_width, y + box_height) if boxes is None else (0.0, 0.0, 1.0, 1.0)
+        box = Box(area, label.strip(), opaque(color), width)
         return _added(marks, on_canvas(box) if boxes is None else detected_boxes(boxes, box))
 
 
@@ -158,7 +166,7 @@ class FlowInOneDrawForce(io.ComfyNode):
                     advanced=True,
                     tooltip="Length at strength 1, as a fraction of the canvas. 0 takes the samples': 0.21 for a push, 0.18 for wind.",
                 ),
-                io.Color.Input("color", default=ForceArrow.color, tooltip="For pushes the training data has many; wind is blue or pale."),
+                io.Color.Input("color", default=ForceArrow.color, tooltip="For pushes the training data has many. The default red becomes the trained blue for wind."),
                 io.Float.Input(
                     "width",
                     display_name="line width",
@@ -176,6 +184,8 @@ class FlowInOneDrawForce(io.ComfyNode):
     @classmethod
     def execute(cls, kind, x, y, angle, strength, scale, color, width, marks=None) -> io.NodeOutput:
         mark = ForceArrow if kind == "point" else Wind
+        if mark is Wind and color == ForceArrow.color:
+            color = Wind.color
         return _added(marks, on_canvas(mark((x, y), angle, strength, scale or mark.scale, color=opaque(color), width=width or mark.width)))
 
 
@@ -213,7 +223,10 @@ class FlowInOneDrawTrajectory(io.ComfyNode):
 
         if tracks is not None:
             return _added(marks, tracked_paths(tracks, line))
-        return _added(marks, on_canvas(*(line(path) for path in _lines(points, "points"))))
+        paths = _lines(points, "points")
+        if not paths:
+            raise PromptError("points", "is empty and no tracks are connected; write points or connect tracks")
+        return _added(marks, on_canvas(*map(line, paths)))
 
 
 class FlowInOneDrawDoodle(io.ComfyNode):
@@ -261,8 +274,11 @@ class FlowInOneDrawDoodle(io.ComfyNode):
 
         sources = []
         if mask is not None:
-            draw = (lambda found: [doodle(found)]) if mask_as == "doodle" else (lambda found: [Erase(line) for line in found])
-            sources.append(masked_regions(mask, draw))
+            outlines = {
+                "doodle": lambda regions: [doodle([line for outer, holes in regions for line in (outer, *holes)])],
+                "erased region": lambda regions: [Erase(with_holes(region)) for region in regions],
+            }
+            sources.append(masked_regions(mask, outlines[mask_as]))
         if strokes.strip():
             lines = _lines(strokes, "strokes")
             sources.append(on_canvas(doodle([curve_through(line) for line in lines] if smooth else lines)))

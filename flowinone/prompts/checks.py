@@ -8,7 +8,9 @@ from PIL import ImageColor
 
 MAX_MARKS = 200
 MAX_POINTS = 20_000
+MAX_STROKES = 300
 MAX_TEXT = 2_000
+MAX_ALL_TEXT = 20_000
 AUTO = "auto"
 
 Point = tuple[float, float]

@@ -52,7 +52,10 @@ def dumps(prompt: VisualPrompt, indent: int | None = None) -> str:
 
 def loads(text: str | bytes) -> VisualPrompt:
     """The prompt of JSON text, in UTF-8 if it is bytes. Raises PromptError as `from_document`, and for what is no JSON."""
-    return from_document(_parsed(text))
+    document = _parsed(text)
+    if isinstance(document, list):
+        raise PromptError("document", f"is a list of {len(document)}, the prompts of a batch; give one of them")
+    return from_document(document)
 
 
 def dumps_many(prompts: Sequence[VisualPrompt], indent: int | None = None) -> str:

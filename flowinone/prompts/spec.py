@@ -14,8 +14,10 @@ from PIL import ImageColor
 
 from .checks import (
     AUTO,
+    MAX_ALL_TEXT,
     MAX_MARKS,
     MAX_POINTS,
+    MAX_STROKES,
     Point,
     PromptError,
     check_area,
@@ -309,6 +311,12 @@ class VisualPrompt:
         check_kinds("marks", self.marks, tuple(MARK_TYPES.values()))
         if len(self.marks) > MAX_MARKS:
             raise PromptError("marks", f"has {len(self.marks)} entries; at most {MAX_MARKS} are drawn")
+        strokes = sum(len(mark.strokes) for mark in self.marks if isinstance(mark, Doodle))
+        if strokes > MAX_STROKES:
+            raise PromptError("marks", f"have {strokes:,} strokes together; at most {MAX_STROKES} are drawn, join some")
+        letters = sum(len(getattr(mark, "text", getattr(mark, "label", ""))) for mark in self.marks)
+        if letters > MAX_ALL_TEXT:
+            raise PromptError("marks", f"have {letters:,} characters together; at most {MAX_ALL_TEXT:,} can be laid out")
         points = sum(point_count(mark) for mark in self.marks)
         if points > MAX_POINTS:
             raise PromptError("marks", f"have {points:,} points together; at most {MAX_POINTS:,} are drawn, simplify the strokes")

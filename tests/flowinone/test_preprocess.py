@@ -63,3 +63,17 @@ def test_exif_orientation_is_applied(tmp_path):
     exif[0x0112] = 6
     picture.save(tmp_path / "turned.jpg", exif=exif)
     assert as_rgb(Image.open(tmp_path / "turned.jpg")).size == (20, 40)
+
+
+def test_damaged_exif_data_is_no_reason_to_refuse_a_picture(tmp_path):
+    picture = Image.new("RGB", (40, 20), "blue")
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    content = bytearray((tmp_path / "turned.jpg").read_bytes())
+    start = content.index(b"Exif")
+    for place in range(start + 6, start + 30):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        (tmp_path / "damaged.jpg").write_bytes(damaged)
+        assert as_rgb(Image.open(tmp_path / "damaged.jpg")).size in ((40, 20), (20, 40))

@@ -2,12 +2,14 @@
 
 import io
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from flowinone.prompts import Box, PhotoCanvas, VisualPrompt, dumps, loads, render, tasks
+from flowinone.prompts import Box, PhotoCanvas, VisualPrompt, Wind, dumps, loads, render, tasks, typeface
 from tests import tiny
 from tests.host.comfyui.client import ExecutionFailed
 
@@ -25,10 +27,10 @@ DEFAULTS = {
     "FlowInOneDrawTrajectory": dict(points="0.2,0.7 0.5,0.4 0.8,0.6", smooth=True, color="#ff2d2d", width=4.0),
     "FlowInOneDrawDoodle": dict(mask_as="doodle", strokes="0.3,0.3 0.6,0.3 0.5,0.6", brush="multiline", color="#000000", width=8.0, smooth=False),
     "FlowInOneDrawInstruction": dict(text="make it snow", position="bottom", face="serif", bold=True, text_size=28.0, align="center"),
-    "FlowInOneCompose": dict(task="text_box", instruction="", fit="crop", bypass="by task", size=256),
+    "FlowInOneCompose": dict(task="text_box", instruction="", fit="crop", bypass="by task", size=256, font="bundled"),
     "FlowInOneTextPrompt": dict(
         kind="caption", text="a red bicycle", background="trained", color="#fd6fa7", second_color="#e0c3fc",
-        face="trained", text_size=0.0, align="center", size=256,
+        face="trained", text_size=0.0, align="center", size=256, font="bundled",
     ),
 }  # fmt: skip
 
@@ -92,7 +94,7 @@ def test_wind_is_drawn_by_the_force_node(composed):
     nodes = {"draw": default("FlowInOneDrawForce", kind="wind", angle=180.0, strength=2.0, width=0.0)}
     _, text = composed(nodes, task="wind", **{"marks.marks0": ["draw", 0]})
     (wind, words) = loads(text).marks
-    assert (wind.angle, wind.strength, wind.width) == (180.0, 2.0, 3.0)
+    assert (wind.angle, wind.strength, wind.width, wind.color) == (180.0, 2.0, 3.0, Wind.color)
     assert "wavy lines" in words.text
 
 
@@ -165,6 +167,88 @@ def test_masks_become_doodles_and_erased_regions(composed, mask_as, kind):
     xs, ys = zip(*points)
     assert (min(xs), max(xs)) == pytest.approx((120 / 340, 220 / 340), abs=0.01)
     assert (min(ys), max(ys)) == pytest.approx((0.25, 0.5), abs=0.01)
+
+
+@pytest.mark.parametrize("mask_as", ["doodle", "erased region"])
+def test_an_inverted_mask_leaves_what_it_spares(composed, mask_as):
+    nodes = {
+        "inside": node("SolidMask", value=1.0, width=100, height=85),
+        "outside": node("SolidMask", value=0.0, width=512, height=340),
+        "mask": node("MaskComposite", destination=["outside", 0], source=["inside", 0], x=206, y=85, operation="add"),
+        "inverted": node("InvertMask", mask=["mask", 0]),
+        "draw": default("FlowInOneDrawDoodle", mask=["inverted", 0], mask_as=mask_as, strokes=""),
+    }
+    (picture,), text = composed(nodes, task="text_in_image", instruction="x", **{"marks.marks0": ["draw", 0]})
+    mark = json.loads(text)["marks"][0]
+    if mask_as == "doodle":
+        assert len(mark["strokes"]) == 2
+    else:
+        photo = render(VisualPrompt("text_in_image", PhotoCanvas()), Image.open(PHOTO), 256)
+        # The spared rectangle, 0.35 to 0.64 across and 0.25 to 0.5 down, and a place outside it.
+        assert differs(picture[70:120, 95:160], np.asarray(photo)[70:120, 95:160]) <= 1
+        assert tuple(picture[20, 20]) == (128, 128, 128)
+
+
+def test_thin_lines_of_large_masks_are_kept(composed):
+    nodes = {
+        "line": node("SolidMask", value=1.0, width=2048, height=2),
+        "ground": node("SolidMask", value=0.0, width=2048, height=2048),
+        "mask": node("MaskComposite", destination=["ground", 0], source=["line", 0], x=0, y=1001, operation="add"),
+        "draw": default("FlowInOneDrawDoodle", mask=["mask", 0], strokes=""),
+    }
+    _, text = composed(nodes, task="doodle", fit="stretch", **{"marks.marks0": ["draw", 0]})
+    ((stroke,), *_) = (mark["strokes"] for mark in json.loads(text)["marks"] if mark["type"] == "doodle")
+    assert {round(y, 2) for _, y in stroke["points"]} == {0.49}
+
+
+def test_half_masked_tracks_are_refused_in_words(composed):
+    common = dict(
+        width=512, height=336, start_x=0.3, start_y=0.5, end_x=0.7, end_y=0.5, num_frames=5, num_tracks=3,
+        track_spread=0.1, bezier=False, mid_x=0.5, mid_y=0.5, interpolation="linear",
+    )  # fmt: skip
+    nodes = {
+        "shown": node("SolidMask", value=1.0, width=8, height=8),
+        "frames": node("RepeatImageBatch", image=["picture", 0], amount=5),
+        "picture": node("MaskToImage", mask=["shown", 0]),
+        "shown5": node("ImageToMask", image=["frames", 0], channel="red"),
+        "one": node("GenerateTracks", **common, track_mask=["shown5", 0]),
+        "two": node("GenerateTracks", **common, track_mask=["shown5", 0]),
+        "both": node("WanMoveConcatTrack", tracks_1=["one", 0], tracks_2=["two", 0]),
+        "draw": default("FlowInOneDrawTrajectory", tracks=["both", 0]),
+    }
+    with pytest.raises(ExecutionFailed, match="tracks say for 2 of 6 paths when they are visible"):
+        composed(nodes, task="trajectory", **{"marks.marks0": ["draw", 0]})
+
+
+def test_a_font_file_letters_the_prompt(server, composed):
+    folder = server.base / "models" / "fonts"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(Path(typeface.__file__).with_name("fonts") / "ComicNeue-Bold.otf", folder / "comic.otf")
+    nodes = {"draw": default("FlowInOneDrawInstruction")}
+    inputs = {"task": "text_in_image", "marks.marks0": ["draw", 0]}
+    (usual,), text = composed(nodes, **inputs)
+    (picture,), _ = composed(nodes, **inputs, font="comic.otf")
+    expected = render(loads(text), Image.open(PHOTO), 256, folder / "comic.otf")
+    assert differs(picture, expected) <= 1 < differs(usual, expected)
+
+
+def test_words_of_a_spec_stay_on_top_of_what_is_added(composed):
+    prompt = tasks.text_in_image("make it snow")
+    nodes = {"spec": node("PrimitiveStringMultiline", value=dumps(prompt)), "draw": default("FlowInOneDrawBox")}
+    _, text = composed(nodes, spec=["spec", 0], **{"marks.marks0": ["draw", 0]})
+    assert [mark["type"] for mark in json.loads(text)["marks"]] == ["box", "text"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (dict(task="text_in_image"), "instruction: is empty; the task text_in_image needs words"),
+        (dict(task="text_to_image"), "image: has no place in the task text_to_image"),
+    ],
+)
+def test_tasks_without_words_or_with_a_picture_too_many_are_explained(composed, inputs, message):
+    with pytest.raises(ExecutionFailed, match=message):
+        composed(**inputs)
 
 
 def test_strokes_may_be_smoothed_and_colours_may_carry_alpha(composed):

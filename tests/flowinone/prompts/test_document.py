@@ -211,7 +211,7 @@ def test_json_that_python_would_let_pass_is_refused(part, by, message):
     [
         ("", "document: is not JSON: Expecting value (line 1, column 1)"),
         ('{"version": 1,\n "task" "doodle"}', "document: is not JSON: Expecting ':' delimiter (line 2, column 9)"),
-        ("[]", "document: is a list; expected an object"),
+        ("[]", "document: is a list of 0, the prompts of a batch; give one of them expected an object"),
         ("null", "document: is null; expected an object"),
         ('"text"', "document: is 'text'; expected an object"),
         (b'{"version": 1, "task": "\xff"}', "document: is not UTF-8 text (byte 25); save it as UTF-8"),
@@ -251,7 +251,7 @@ def test_many_strokes_are_refused_for_their_points_together():
 
 def test_the_largest_prompts_documents_can_be_read_again():
     thirds = [[i / 30_000, 1 - i / 30_000] for i in range(20_000)]
-    texts = [{"type": "text", "text": "\x00" * 1_999 + "x"}] * 199
+    texts = [{"type": "text", "text": "\x00" * 1_999 + "x"}] * 10
     prompt = from_document(changed(DOODLE, ["marks"], [{"type": "trajectory", "points": thirds}, *texts]))
     assert loads(dumps(prompt)) == prompt
 
@@ -297,6 +297,14 @@ def test_several_prompts_travel_in_one_text():
         (lambda: VisualPrompt("doodle", "pink"), "canvas: is 'pink'; expected SolidCanvas"),
         (lambda: VisualPrompt("doodle", SolidCanvas(), (), 1), "bypass: is 1; expected true or false"),
         (lambda: Doodle(()), "strokes: is empty"),
+        (
+            lambda: VisualPrompt("doodle", SolidCanvas(), (Doodle((Stroke(((0, 0), (1, 1))),) * 301),)),
+            "marks: have 301 strokes together; at most 300 are drawn",
+        ),
+        (
+            lambda: VisualPrompt("text_box", SolidCanvas(), (Box((0, 0, 1, 1), "x" * 2_000),) * 11),
+            "marks: have 22,000 characters together",
+        ),
         (lambda: Doodle((((0, 0), (1, 1)),)), r"strokes\[0\]: is .*; expected Stroke"),
     ],
 )
