@@ -211,7 +211,7 @@ def test_json_that_python_would_let_pass_is_refused(part, by, message):
     [
         ("", "document: is not JSON: Expecting value (line 1, column 1)"),
         ('{"version": 1,\n "task" "doodle"}', "document: is not JSON: Expecting ':' delimiter (line 2, column 9)"),
-        ("[]", "document: is a list of 0, the prompts of a batch; give one of them expected an object"),
+        ("[]", "document: is a list of 0, the prompts of a batch; give one of them"),
         ("null", "document: is null; expected an object"),
         ('"text"', "document: is 'text'; expected an object"),
         (b'{"version": 1, "task": "\xff"}', "document: is not UTF-8 text (byte 25); save it as UTF-8"),
