@@ -34,9 +34,16 @@ def composed(
     prompts: Sequence[VisualPrompt], photos: Sequence[Image.Image | None], size: int, font: str | None = None
 ) -> ComposedPrompt:
     """Render one prompt for each photo (None where the canvas needs none), at `size` pixels, with a font file's letters if one is given."""
-    images, squarings = [], []
+    images = []
     for prompt, photo in zip(prompts, photos):
-        on_photo = isinstance(prompt.canvas, PhotoCanvas)
-        squarings.append(Squaring(prompt.canvas.fit, *photo.size) if on_photo and photo is not None else None)
-        images.append(np.asarray(render(prompt, photo if on_photo else None, size, font), dtype=np.float32) / 255)
-    return ComposedPrompt(tuple(prompts), torch.from_numpy(np.stack(images)), tuple(squarings))
+        ground = photo if isinstance(prompt.canvas, PhotoCanvas) else None
+        images.append(np.asarray(render(prompt, ground, size, font), dtype=np.float32) / 255)
+    squarings = tuple(map(squaring_of, prompts, photos))
+    return ComposedPrompt(tuple(prompts), torch.from_numpy(np.stack(images)), squarings)
+
+
+def squaring_of(prompt: VisualPrompt, photo: Image.Image | None) -> Squaring | None:
+    """How the photo lies on the prompt's canvas; None where there is no photo, or the canvas shows none."""
+    if photo is None or not isinstance(prompt.canvas, PhotoCanvas):
+        return None
+    return Squaring(prompt.canvas.fit, *photo.size)

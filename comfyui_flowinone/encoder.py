@@ -59,11 +59,10 @@ class FlowInOneEncoder:
 
 
 def image_latents(vae, pictures: list[Image.Image], latent_size: int, noise: Tensor | None) -> Tensor:
-    """The RGB pictures through ComfyUI's VAE: [B, 4, H, W] in float32, scaled; a posterior sample, or without noise its mean.
+    """The RGB pictures through a VAE that `require_kl_f8` lets pass: [B, 4, H, W] in float32, scaled.
 
-    Raises ValueError if the VAE is missing or makes other latents than Stable Diffusion 1.x's.
+    A posterior sample, or without noise its mean.
     """
-    require_kl_f8(vae)
     pixels = to_pixels([latent_view(picture, latent_size * 8) for picture in pictures])
     memory = vae.memory_used_encode(pixels.shape, vae.vae_dtype)
     comfy.model_management.load_models_gpu([vae.patcher], memory_required=memory)

@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
-from ..flowinone.prompts.checks import Point
+from ..flowinone.prompts.checks import UNITS, Point
 from ..flowinone.prompts.ink import smooth
 from ..flowinone.prompts.spec import Box, Mark
 from ..flowinone.prompts.squaring import Squaring
-from ..flowinone.prompts.text import UNITS
 from .contours import contours
 
 MarkSource = Callable[[int, Squaring | None], Sequence[Mark]]

@@ -5,12 +5,11 @@ import dataclasses
 from comfy_api.latest import io, ui
 
 from ..comfyui_flowinone import folders
-from ..comfyui_flowinone.composing import ComposedPrompt, composed
+from ..comfyui_flowinone.composing import ComposedPrompt, composed, squaring_of
 from ..comfyui_flowinone.marks import gathered
 from ..comfyui_flowinone.pictures import to_pictures
 from ..flowinone.prompts import GradientCanvas, PhotoCanvas, SolidCanvas, Text, VisualPrompt, loads_many
 from ..flowinone.prompts.checks import PromptError
-from ..flowinone.prompts.squaring import Squaring
 from ..flowinone.prompts.tasks import TASKS, class_to_image, text_to_image
 from .drawing import FACES, opaque
 from .types import PROMPT_CATEGORY, Marks, Prompt
@@ -180,8 +179,7 @@ class FlowInOneCompose(io.ComfyNode):
             plans = loads_many(spec, len(photos))
         prompts = []
         for number, (plan, photo) in enumerate(zip(plans, photos)):
-            squaring = Squaring(plan.canvas.fit, *photo.size) if photo is not None and isinstance(plan.canvas, PhotoCanvas) else None
-            prompt = _with_marks(plan, gathered(sources, number, squaring))
+            prompt = _with_marks(plan, gathered(sources, number, squaring_of(plan, photo)))
             prompts.append(_with_words(prompt, instruction) if spec is None else prompt)
         return _output(cls, composed(prompts, photos, size, font_file(font)))
 
@@ -208,6 +206,6 @@ def _with_words(plan: VisualPrompt, instruction: str) -> VisualPrompt:
     words = instruction.strip() or ("" if written else info.instruction)
     if words:
         return dataclasses.replace(plan, marks=(*plan.marks, Text(words, info.area, info.role, info.valign, info.style)))
-    if not written and "text" == info.marks[0]:
+    if not written and info.marks[0] == "text":
         raise PromptError("instruction", f"is empty; the task {plan.task} needs words, here or from Draw Instruction")
     return plan

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import FlowInOneConfig
-from .layers import GatedMLP, PatchEmbedding, VelocityHead, attention, skip_denses
+from .layers import GatedMLP, PatchEmbedding, VelocityHead, attention, skip_denses, u_shaped
 from .time import TimeRMSNorm
 
 
@@ -89,16 +89,7 @@ class CoarseStage(nn.Module):
         if not bypass.all():
             image_tokens = torch.cat([indicator, self.image_latent_layer(image_latent).flatten(1, 2)], dim=1)
 
-        features, mirrored = [tokens], []
-        half = len(self.skip_denses)
-        for number, block in enumerate(self.blocks):
-            merge = number - (len(self.blocks) - half)
-            if merge >= 0:
-                tokens = self.skip_denses[merge](torch.cat([tokens, mirrored.pop()], dim=-1))
-            tokens = block(tokens, tau, image_tokens, bypass)
-            features.append(tokens)
-            if number < half:
-                mirrored.append(tokens)
+        features = [tokens, *u_shaped(tokens, self.blocks, self.skip_denses, tau, image_tokens, bypass)]
         return [feature[:, 1:].unflatten(1, grid) for feature in features]
 
     def velocity(self, features: Tensor, tau: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import FlowInOneConfig
-from .layers import GatedMLP, PatchEmbedding, VelocityHead, skip_denses
+from .layers import GatedMLP, PatchEmbedding, VelocityHead, skip_denses, u_shaped
 from .time import TimeLayerNorm
 
 
@@ -57,13 +57,7 @@ class FineStage(nn.Module):
     def forward(self, x: Tensor, tau: Tensor, coarse_features: Sequence[Tensor]) -> Tensor:
         """Velocity [B, C, H, W] at x [B, C, H, W], given the coarse stage's feature maps [B, h, w, D]."""
         features = self.input_layer(x) + self.upsample(torch.cat(list(coarse_features), dim=-1), tau)  # [B, H, W, d]
-        mirrored = []
-        half = len(self.skip_denses)
-        for number, block in enumerate(self.blocks):
-            merge = number - (len(self.blocks) - half)
-            if merge >= 0:
-                features = self.skip_denses[merge](torch.cat([features, mirrored.pop()], dim=-1))
-            features = block(features, tau)
-            if number < half:
-                mirrored.append(features)
-        return self.output_layer(features, tau)
+        # Only the last features count; a list of all would keep 33 maps alive.
+        for last in u_shaped(features, self.blocks, self.skip_denses, tau):
+            pass
+        return self.output_layer(last, tau)

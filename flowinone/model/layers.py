@@ -1,5 +1,7 @@
 """Pieces that both stages of the velocity network are made of."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,6 +54,20 @@ class VelocityHead(nn.Module):
 
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
         return self.conv(self.norm(x, tau).permute(0, 3, 1, 2))
+
+
+def u_shaped(features: Tensor, blocks: nn.ModuleList, merges: nn.ModuleList, *context) -> Iterator[Tensor]:
+    """The features [..., D] after every block of a U: each outgoing block first merges its mirrored block's output."""
+    mirrored = []
+    half = len(merges)
+    for number, block in enumerate(blocks):
+        merge = number - (len(blocks) - half)
+        if merge >= 0:
+            features = merges[merge](torch.cat([features, mirrored.pop()], dim=-1))
+        features = block(features, *context)
+        if number < half:
+            mirrored.append(features)
+        yield features
 
 
 def skip_denses(width: int, blocks: int, *, dtype=None, device=None, operations=nn) -> nn.ModuleList:

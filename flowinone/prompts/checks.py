@@ -12,6 +12,8 @@ MAX_STROKES = 300
 MAX_TEXT = 2_000
 MAX_ALL_TEXT = 20_000
 AUTO = "auto"
+UNITS = 512
+"""Units of length along the canvas's side; see `spec`."""
 
 Point = tuple[float, float]
 

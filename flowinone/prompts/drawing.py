@@ -5,10 +5,10 @@ import math
 import numpy as np
 from PIL import Image
 
+from .checks import UNITS
 from .ink import Ink, smooth
 from .spec import Box, Doodle, Erase, ForceArrow, MarkerArrow, Stroke, Trajectory, Wind, rgb
 
-UNITS = 512
 HEAD_SLIMNESS = 0.75
 """Half the width of an arrow's head, in lengths of the head: 17 units long and 25 wide in the samples."""
 FORCE_EDGE = 1

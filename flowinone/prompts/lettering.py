@@ -5,9 +5,9 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .checks import AUTO
+from .checks import AUTO, UNITS
 from .spec import TextStyle, rgb
-from .text import UNITS, Area, Block
+from .text import Area, Block
 from .typeface import Glyphs, Typeface
 
 DARK, LIGHT = (0, 0, 0), (255, 255, 255)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ..pictures import as_rgb
 from .characters import MissingGlyphsWarning
-from .checks import PromptError
+from .checks import UNITS, PromptError
 from .drawing import draw_box, draw_doodle, draw_erase, draw_force, draw_marker, draw_trajectory, draw_wind
 from .lettering import paint_block
 from .spec import (
@@ -28,7 +28,7 @@ from .spec import (
     rgb,
 )
 from .squaring import Squaring
-from .text import UNITS, clean, label_layout, lay_out
+from .text import clean, label_layout, lay_out
 from .typeface import BOX, typeface
 
 SMALLEST, LARGEST = 64, 4096

@@ -3,11 +3,10 @@
 import dataclasses
 import unicodedata
 
-from .checks import PromptError
+from .checks import UNITS, PromptError
 from .spec import TextStyle
 from .typeface import Typeface, clusters, needs_shaping
 
-UNITS = 512
 FLOOR = 6
 """Units; smaller letters are refused."""
 EDGE = 2
