@@ -13,7 +13,10 @@ from .native import native_model
 def load_model(path: str, dtype: torch.dtype | None, disable_dynamic: bool = False):
     """MODEL of a FlowInOne checkpoint; see `native_model`. Raises CheckpointError for any other file."""
     tensors, config = checkpoint.load_network(path)
-    model = native_model(_part(tensors, "velocity_network"), config, dtype, disable_dynamic)
+    part = _part(tensors, "velocity_network")
+    # `native_model` lets go of each weight as it is copied, which takes effect only if nobody else holds it.
+    del tensors
+    model = native_model(part, config, dtype, disable_dynamic)
     # How ComfyUI makes a second, independent copy: for torch.compile, hooks and further GPUs.
     model.cached_patcher_init = (load_model, (path, dtype))
     return model
