@@ -1,17 +1,21 @@
 """FlowInOne's velocity network as one of ComfyUI's own models (MODEL)."""
 
+from collections.abc import Callable
+
 import comfy.conds
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.patcher_extension
 import comfy.supported_models_base
 import torch
 from torch import Tensor
 
 from ..flowinone.config import LATENT_SCALE, FlowInOneConfig
-from ..flowinone.model import VelocityNetwork
+from ..flowinone.model import VelocityNetwork, activation_bytes
 from ..flowinone.sampling import upstream_time
+from .stock_samplers import start_at_source
 
 
 class FlowInOneLatent(comfy.latent_formats.SD15):
@@ -37,21 +41,16 @@ class NativeVelocityNetwork(VelocityNetwork):
         self,
         x: Tensor,
         sigma: Tensor,
-        image_latent: Tensor | None = None,
-        null: Tensor | None = None,
-        bypass: Tensor | None = None,
-        upstream_grid: bool = False,
-        transformer_options: dict | None = None,
+        image_latent: Tensor,
+        null: Tensor,
+        bypass: Tensor,
+        upstream_step: float | None = None,
         **_,
     ) -> Tensor:
-        if image_latent is None:
-            raise ValueError(
-                "this conditioning holds no FlowInOne prompt: the model reads pictures, not a text encoder's words; connect FlowInOne Encode"
-            )
+        """The velocity towards the source; with `upstream_step`, a uniform grid's, at the time that upstream's Euler takes for sigma."""
         t, speed = 1 - sigma, 1.0
-        if upstream_grid:
-            sigmas = transformer_options["sample_sigmas"]
-            t, speed = upstream_time(t, float(sigmas[0] - sigmas[1]))
+        if upstream_step is not None:
+            t, speed = upstream_time(t, upstream_step)
         return -speed * super().forward(x, t, image_latent, null.bool(), bypass.bool())
 
     def velocity(self, x: Tensor, t: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
@@ -64,28 +63,48 @@ class FlowInOneBase(comfy.model_base.BaseModel):
         super().__init__(
             model_config, model_type=comfy.model_base.ModelType.FLOW, device=device, unet_model=NativeVelocityNetwork
         )
+        self.weight_bytes = comfy.model_management.module_size(self.diffusion_model)
+        self.activation_bytes = activation_bytes(self.diffusion_model.config, self.get_dtype_inference())
 
     def extra_conds(self, **kwargs) -> dict:
         conds = super().extra_conds(**kwargs)
-        if "flowinone_source" not in kwargs:
-            return conds
-        noise, source = kwargs["noise"], kwargs["flowinone_source"]
-        if noise.any() and not (noise.shape == source.shape and torch.allclose(noise.to(source), source)):
-            raise ValueError(
-                "a FlowInOne flow does not start from random noise: use SamplerCustomAdvanced with the noise output of FlowInOne Encode, or FlowInOne Sampler"
-            )
         for name in ("image_latent", "null", "bypass"):
             conds[name] = comfy.conds.CONDRegular(kwargs[f"flowinone_{name}"])
         conds["upstream_grid"] = comfy.conds.CONDConstant(kwargs["flowinone_upstream_grid"])
         return conds
+
+    def apply_model(self, x, t, *args, transformer_options: dict, image_latent, null, bypass, upstream_grid: bool, **conds) -> Tensor:
+        if upstream_grid:
+            sigmas = transformer_options["sample_sigmas"]
+            conds["upstream_step"] = float(sigmas[0] - sigmas[1])
+        apply = super().apply_model
+
+        def denoised(x, t, image_latent, null, bypass):
+            prompt = dict(image_latent=image_latent, null=null, bypass=bypass)
+            return apply(x, t, *args, transformer_options=transformer_options, **prompt, **conds)
+
+        return in_parts(denoised, self.samples_at_once(x.device), x, t, image_latent, null, bypass)
+
+    def samples_at_once(self, device: torch.device) -> int:
+        """How many samples find room in the device's free memory."""
+        return max(1, int(comfy.model_management.get_free_memory(device) / self.activation_bytes))
+
+    def memory_required(self, input_shape, cond_shapes=None) -> int:
+        """Bytes beside the weights for that many samples, or for as many as the device can hold: of larger batches, part after part is answered."""
+        total = comfy.model_management.get_total_memory(comfy.model_management.get_torch_device())
+        most = max(1, int((total - self.weight_bytes) * 0.8 / self.activation_bytes))
+        return min(input_shape[0], most) * self.activation_bytes
+
+
+def in_parts(velocity: Callable[..., Tensor], count: int, *tensors: Tensor) -> Tensor:
+    """`velocity` of tensors [B, ...], for at most `count` samples at a time."""
+    return torch.cat([velocity(*part) for part in zip(*(tensor.split(count) for tensor in tensors))])
 
 
 class FlowInOneModelConfig(comfy.supported_models_base.BASE):
     unet_extra_config = {}
     latent_format = FlowInOneLatent
     sampling_settings = {"shift": 1.0, "multiplier": 1.0}
-    # The coarse stage's 66 feature maps, their concatenation and its float32 norm: about 0.25 GB a sample at 16 bit.
-    memory_usage_factor = 12.0
     # What ComfyUI may choose by itself. Nobody has seen whether float16's range is enough for the released weights.
     supported_inference_dtypes = [torch.bfloat16, torch.float32]
 
@@ -117,5 +136,6 @@ def native_model(
     model = model_config.get_model(tensors, device=offload_device)
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=device, offload_device=offload_device)
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "flowinone", start_at_source)
     model.load_model_weights(tensors, assign=patcher.is_dynamic())
     return patcher

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..flowinone.config import LATENT_SCALE
 from ..flowinone.sampling import guided_velocity, integrate
-from .native import NativeVelocityNetwork
+from .native import NativeVelocityNetwork, in_parts
 
 
 def sample(
@@ -35,7 +35,8 @@ def sample(
     def velocity(x: Tensor, t: Tensor, latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
         # A solver may evaluate several times a step; Cancel is heard before each.
         comfy.model_management.throw_exception_if_processing_interrupted()
-        return network.velocity(x.to(dtype), t, latent.to(dtype), null, bypass).float()
+        count = model.model.samples_at_once(device)
+        return in_parts(network.velocity, count, x.to(dtype), t, latent.to(dtype), null, bypass).float()
 
     guided = guided_velocity(
         velocity,

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..comfyui_flowinone.conditioning import SourceNoise, conditioning
 from ..comfyui_flowinone.prompting import encoded, prompt_pictures
+from ..comfyui_flowinone.stock_samplers import SourceNoise, conditioning
 from .inputs import (
     bypass_input,
     encoder_input,
@@ -25,7 +25,7 @@ class FlowInOneEncode(io.ComfyNode):
             node_id="FlowInOneEncode",
             display_name="FlowInOne Encode",
             category=CATEGORY,
-            description="Prepares a prompt for ComfyUI's own samplers: connect CFGGuider (cfg 7), SamplerCustomAdvanced and BasicScheduler (simple). Samplers that add noise on the way leave what the model knows.",
+            description="Prepares a prompt for ComfyUI's own samplers: CFGGuider (cfg 7), SamplerCustomAdvanced and BasicScheduler (simple), or KSampler. The flow starts at the prompt, so the seed here is the one that counts. Samplers that add noise on the way (ancestral, SDE) are refused.",
             search_aliases=["flowinone", "conditioning", "samplercustomadvanced", "cfgguider"],
             inputs=[
                 encoder_input(),

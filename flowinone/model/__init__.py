@@ -2,6 +2,6 @@
 
 from .flowinone import FlowInOneModel
 from .prompt_encoder import PromptEncoder
-from .velocity import VelocityNetwork
+from .velocity import VelocityNetwork, activation_bytes
 
-__all__ = ["FlowInOneModel", "PromptEncoder", "VelocityNetwork"]
+__all__ = ["FlowInOneModel", "PromptEncoder", "VelocityNetwork", "activation_bytes"]

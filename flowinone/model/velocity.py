@@ -1,5 +1,6 @@
 """The velocity network: which way, and how fast, a latent moves from source to image at time t."""
 
+import torch
 from torch import Tensor, nn
 
 from ..config import FlowInOneConfig
@@ -30,3 +31,13 @@ class VelocityNetwork(nn.Module):
         features = self.coarse(x, tau, image_latent, null, bypass)
         velocity = self.fine(x, tau, features)
         return velocity, self.coarse.velocity(features[-1], tau) if coarse else None
+
+
+def activation_bytes(config: FlowInOneConfig, dtype: torch.dtype) -> int:
+    """Bytes that one evaluation needs at its peak for each sample, beside weights and inputs.
+
+    That is at the fine stage's entrance: the coarse stage's maps, the same side by side, and their float32 norm in the making.
+    """
+    maps = config.coarse_size**2 * (config.coarse_blocks + 1) * config.coarse_width
+    fine = config.latent_size**2 * config.fine_width
+    return maps * (2 * dtype.itemsize + 3 * 4) + 2 * fine * dtype.itemsize

@@ -103,19 +103,72 @@ def test_a_flow_in_two_parts_is_the_flow_in_one(answer):
     assert np.abs(answer(steps=6, nodes=split) - whole).max() <= 1
 
 
-def test_random_noise_and_other_latents_are_refused_with_the_remedy(answer):
-    stock = node(
-        "KSampler", model=["load", 0], positive=["encode", 0], negative=["encode", 1], latent_image=["encode", 3],
-        seed=0, steps=4, cfg=7.0, sampler_name="euler", scheduler="simple", denoise=1.0,
+def ksampler(**changes):
+    settings = dict(
+        model=["load", 0], positive=["encode", 0], negative=["encode", 1], latent_image=["encode", 3],
+        seed=99, steps=4, cfg=7.0, sampler_name="euler", scheduler="simple", denoise=1.0,
     )  # fmt: skip
-    with pytest.raises(ExecutionFailed, match="does not start from random noise: use SamplerCustomAdvanced"):
-        answer(nodes={"sample": stock})
+    return node("KSampler", **(settings | changes))
+
+
+def test_the_stock_ksampler_starts_at_the_prompt_whatever_its_seed(answer):
+    expected = answer()
+    assert np.abs(answer(nodes={"sample": ksampler()}) - expected).max() <= 1
+    assert np.abs(answer(nodes={"sample": ksampler(seed=7)}) - expected).max() <= 1
+
+
+def test_random_noise_is_replaced_by_the_source_latent(answer):
+    advanced = node(
+        "SamplerCustomAdvanced", noise=["random", 0], guider=["guider", 0], sampler=["sampler", 0],
+        sigmas=["sigmas", 0], latent_image=["encode", 3],
+    )  # fmt: skip
+    random = {"random": node("RandomNoise", noise_seed=3), "sample": advanced}
+    assert np.abs(answer(nodes=random) - answer()).max() <= 1
+    custom = node(
+        "SamplerCustom", model=["load", 0], add_noise=True, noise_seed=5, cfg=7.0, positive=["encode", 0],
+        negative=["encode", 1], sampler=["sampler", 0], sigmas=["sigmas", 0], latent_image=["encode", 3],
+    )  # fmt: skip
+    assert np.abs(answer(nodes={"sample": custom}) - answer()).max() <= 1
+
+
+def test_a_refinement_lies_between_the_picture_it_starts_from_and_the_answer(answer):
+    whole = answer(steps=8, time_grid="uniform")
+    first = ksampler(steps=8)
+
+    def refined(denoise):
+        again = ksampler(steps=8, latent_image=["first", 0], denoise=denoise)
+        return answer(steps=8, time_grid="uniform", nodes={"first": first, "sample": again})
+
+    # From the flow's own end, the straight line back to the source is not the way it came, but it is near for a while.
+    near, far = (np.abs(refined(denoise) - whole).mean() for denoise in (0.25, 0.75))
+    assert 0 < near < far
+
+
+@pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_2m_sde", "lcm", "seeds_2"])
+def test_samplers_that_add_noise_are_refused_with_the_reason(answer, name):
+    with pytest.raises(ExecutionFailed, match=f"{name} adds random noise on the way.*choose euler"):
+        answer(sampler=name)
+
+
+def test_an_ancestral_sampler_without_its_noise_is_allowed(answer):
+    still = {"sampler": node("SamplerEulerAncestral", eta=0.0, s_noise=1.0)}
+    assert np.abs(answer(nodes=still) - answer()).max() <= 1
+
+
+def test_latents_of_another_size_and_refinements_of_nothing_are_refused(answer):
     large = {
         "large": node("EmptyLatentImage", width=512, height=512, batch_size=1),
-        "sample": node(
-            "SamplerCustomAdvanced", noise=["encode", 2], guider=["guider", 0], sampler=["sampler", 0],
-            sigmas=["sigmas", 0], latent_image=["large", 0],
-        ),
-    }  # fmt: skip
+        "sample": ksampler(latent_image=["large", 0]),
+    }
     with pytest.raises(ExecutionFailed, match="connect the latent output of FlowInOne Encode"):
         answer(nodes=large)
+    with pytest.raises(ExecutionFailed, match="set denoise to 1, or connect the latent of a picture"):
+        answer(nodes={"sample": ksampler(denoise=0.5)})
+
+
+def test_an_empty_latent_of_256_pixels_serves_as_well(answer):
+    small = {
+        "small": node("EmptyLatentImage", width=256, height=256, batch_size=1),
+        "sample": ksampler(latent_image=["small", 0]),
+    }
+    assert np.abs(answer(nodes=small) - answer()).max() <= 1
