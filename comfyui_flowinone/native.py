@@ -36,6 +36,12 @@ class NativeVelocityNetwork(VelocityNetwork):
     def __init__(self, network: FlowInOneConfig, dtype=None, device=None, operations=torch.nn):
         super().__init__(network, dtype=dtype, device=device, operations=operations)
         self.dtype = dtype
+        if dtype.itemsize == 1:
+            # 8 bits are for matrices. What follows time, and the tables of positions, is small and adds up.
+            for module in self.modules():
+                if not hasattr(module, "comfy_cast_weights"):
+                    for parameter in module.parameters(recurse=False):
+                        parameter.data = parameter.data.to(torch.bfloat16)
 
     def forward(
         self,

@@ -72,7 +72,7 @@ class FlowInOneConfig:
             "coarse_mlp": "velocity_network.coarse.blocks.0.mlp.w0.weight",
             "gate": "velocity_network.coarse.blocks.0.cross_attention.gate.0.weight",
             "fine_in": "velocity_network.fine.input_layer.projection.weight",
-            "fine_table": "velocity_network.fine.input_layer.position_table",
+            "fine_table": "velocity_network.fine.input_layer.positions.table",
             "fine_mlp": "velocity_network.fine.blocks.0.mlp.w0.weight",
             "fine_conv": "velocity_network.fine.blocks.0.depthwise_conv.weight",
         }

@@ -61,6 +61,20 @@ class CoarseBlock(nn.Module):
         return x + self.mlp(x, tau)
 
 
+class Indicator(nn.Module):
+    """The token in front of all others that tells the unconditional branch from the prompt's: null [B] -> [B, 1, D], alike in all of D."""
+
+    def __init__(self, width: int, dtype=None, device=None):
+        super().__init__()
+        self.null = nn.Parameter(torch.full((1,), -1.0, dtype=dtype, device=device))
+        self.prompt = nn.Parameter(torch.full((1,), 1.0, dtype=dtype, device=device))
+        self.width = width
+
+    def forward(self, null: Tensor, dtype: torch.dtype) -> Tensor:
+        values = torch.where(null, *(parameter.to(null.device, dtype) for parameter in (self.null, self.prompt)))
+        return values[:, None, None].expand(-1, 1, self.width)
+
+
 class CoarseStage(nn.Module):
     def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn):
         super().__init__()
@@ -69,8 +83,7 @@ class CoarseStage(nn.Module):
         embedding = (config.latent_channels, width, config.patch_size, config.coarse_size)
         self.input_layer = PatchEmbedding(*embedding, **factory)
         self.image_latent_layer = PatchEmbedding(*embedding, **factory)
-        self.null_indicator = nn.Parameter(torch.full((1,), -1.0, dtype=dtype, device=device))
-        self.prompt_indicator = nn.Parameter(torch.full((1,), 1.0, dtype=dtype, device=device))
+        self.indicator = Indicator(width, dtype, device)
         self.blocks = nn.ModuleList(CoarseBlock(config, **factory) for _ in range(config.coarse_blocks))
         self.skip_denses = skip_denses(width, config.coarse_blocks, **factory)
         self.output_layer = VelocityHead(width, config.latent_channels, **factory)
@@ -80,9 +93,8 @@ class CoarseStage(nn.Module):
     ) -> list[Tensor]:
         """The feature maps [B, h, w, D] before the first block and after every block; the last one is the stage's result."""
         tokens = self.input_layer(x)  # [B, h, w, D]
-        grid, width = tokens.shape[1:3], tokens.shape[3]
-        indicator = torch.where(null, self.null_indicator.to(tokens), self.prompt_indicator.to(tokens))
-        indicator = indicator[:, None, None].expand(-1, 1, width)  # [B, 1, D]
+        grid = tokens.shape[1:3]
+        indicator = self.indicator(null, tokens.dtype)  # [B, 1, D]
         tokens = torch.cat([indicator, tokens.flatten(1, 2)], dim=1)  # [B, 1 + h·w, D]
         # With every sample bypassed the image is not looked at, which saves a fifth of the arithmetic.
         image_tokens = None

@@ -15,18 +15,31 @@ def attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(-2)
 
 
+class Positions(nn.Module):
+    """Adds a learned table's row-major entries to the positions of tokens [B, S, S, D].
+
+    A module of its own, as ComfyUI moves and patches only the parameters of modules without children.
+    """
+
+    def __init__(self, size: int, width: int, dtype=None, device=None):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(size * size, width, dtype=dtype, device=device))
+        self.size = size
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens + self.table.to(tokens).unflatten(0, (self.size, self.size))
+
+
 class PatchEmbedding(nn.Module):
-    """Latent [B, C, H, W] -> tokens [B, H/p, W/p, D], each position with its row-major entry of a learned table added."""
+    """Latent [B, C, H, W] -> tokens [B, H/p, W/p, D] with their positions."""
 
     def __init__(self, channels: int, width: int, patch: int, size: int, *, dtype=None, device=None, operations=nn):
         super().__init__()
         self.projection = operations.Conv2d(channels, width, patch, stride=patch, dtype=dtype, device=device)
-        self.position_table = nn.Parameter(torch.zeros(size * size, width, dtype=dtype, device=device))
-        self.size = size
+        self.positions = Positions(size, width, dtype, device)
 
     def forward(self, latent: Tensor) -> Tensor:
-        tokens = self.projection(latent).permute(0, 2, 3, 1)
-        return tokens + self.position_table.to(tokens).unflatten(0, (self.size, self.size))
+        return self.positions(self.projection(latent).permute(0, 2, 3, 1))
 
 
 class GatedMLP(nn.Module):

@@ -30,12 +30,12 @@ context_encoder.reduction_layers.#.norm2.g             prompt_encoder.reduction_
 context_encoder.reduction_layers.#.norm2.b             prompt_encoder.reduction_layers.#.feed_forward_norm.offset
 context_encoder.reduction_layers.#.reduction.*         prompt_encoder.reduction_layers.#.reduction.*
 context_encoder.linear.*                               prompt_encoder.head.*
-stages.0.tensor_true                                   velocity_network.coarse.null_indicator
-stages.0.tensor_false                                  velocity_network.coarse.prompt_indicator
+stages.0.tensor_true                                   velocity_network.coarse.indicator.null
+stages.0.tensor_false                                  velocity_network.coarse.indicator.prompt
 stages.0.input_layer.1.*                               velocity_network.coarse.input_layer.projection.*
-stages.0.input_layer.3.position_embeddings.weight      velocity_network.coarse.input_layer.position_table
+stages.0.input_layer.3.position_embeddings.weight      velocity_network.coarse.input_layer.positions.table
 stages.0.image_latent_layer.1.*                        velocity_network.coarse.image_latent_layer.projection.*
-stages.0.image_latent_layer.3.position_embeddings.weight velocity_network.coarse.image_latent_layer.position_table
+stages.0.image_latent_layer.3.position_embeddings.weight velocity_network.coarse.image_latent_layer.positions.table
 stages.0.blocks.#.block1_cross.weight_mlp.*            velocity_network.coarse.blocks.#.cross_attention.gate.*
 stages.0.blocks.#.block1_cross.norm_q.*                velocity_network.coarse.blocks.#.cross_attention.norm_query.*
 stages.0.blocks.#.block1_cross.norm_kv.*               velocity_network.coarse.blocks.#.cross_attention.norm_key_value.*
@@ -46,7 +46,7 @@ stages.0.skip_denses.*                                 velocity_network.coarse.s
 stages.0.output_layer.0.*                              velocity_network.coarse.output_layer.norm.*
 stages.0.output_layer.2.*                              velocity_network.coarse.output_layer.conv.*
 stages.1.input_layer.1.*                               velocity_network.fine.input_layer.projection.*
-stages.1.input_layer.3.position_embeddings.weight      velocity_network.fine.input_layer.position_table
+stages.1.input_layer.3.position_embeddings.weight      velocity_network.fine.input_layer.positions.table
 stages.1.upsample.0.*                                  velocity_network.fine.upsample.norm_in.*
 stages.1.upsample.1.kernel.*                           velocity_network.fine.upsample.projection.*
 stages.1.upsample.2.*                                  velocity_network.fine.upsample.norm_out.*

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts import environment
 from tests.host.comfyui.client import ComfyClient
 from tests.host.comfyui.prompt import inputs_of
-from tests.host.comfyui.server import ComfyServer
+from tests.host.comfyui.server import PACK_NAME, ComfyServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +32,9 @@ def server(tmp_path_factory):
     paths = base / "extra_model_paths.yaml"
     paths.write_text(json.dumps({"tests": {"base_path": str(elsewhere), "flowinone": "."}}), encoding="utf-8")
     python = os.environ.get("FLOWINONE_COMFYUI_PYTHON", sys.executable)
-    with ComfyServer(comfyui, python, base, arguments=("--extra-model-paths-config", str(paths))) as running:
+    shutil.copytree(Path(__file__).parent / "inspector", base / "custom_nodes" / "inspector")
+    arguments = ("--extra-model-paths-config", str(paths), "--whitelist-custom-nodes", PACK_NAME, "inspector", "--preview-method", "latent2rgb")
+    with ComfyServer(comfyui, python, base, arguments=arguments) as running:
         yield running
 
 
@@ -54,3 +57,19 @@ def workflow(client):
     )
     inputs_of(prompt, "FlowInOneSampler").update(seed=0, steps=4)
     return prompt
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium without a window. For a module only: nothing else in this process can use asyncio meanwhile."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: run bash scripts/test.sh")
+    program = environment.find_browser(Path(sys.executable))
+    if program is None:
+        pytest.skip(
+            "needs a browser, and none was found or could be fetched: install Chromium, Chrome or Edge, or name one: "
+            "FLOWINONE_BROWSER=/path/to/chrome"
+        )
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, **environment.BROWSER_OPTIONS)
+        yield browser
+        browser.close()

@@ -23,7 +23,7 @@ def answer(client):
     """Run a graph of ComfyUI's own sampling nodes; the decoded picture."""
     photo = client.upload(tiny.FIXTURES / "preprocess" / "wide.png")
 
-    def run(steps=4, cfg=7.0, sampler="euler", nodes=None, **encode):
+    def run(steps=4, cfg=7.0, sampler="euler", nodes=None, on_event=None, filename="native", **encode):
         settings = dict(seed=0, bypass=False, sample_posterior=False, time_grid="the authors'") | encode
         graph = {
             "photo": node("LoadImage", image=photo),
@@ -37,10 +37,10 @@ def answer(client):
                 sigmas=["sigmas", 0], latent_image=["encode", 3],
             ),
             "decode": node("VAEDecode", samples=["sample", 0], vae=["load", 2]),
-            "save": node("SaveImage", images=["decode", 0], filename_prefix="native"),
+            "save": node("SaveImage", images=["decode", 0], filename_prefix=filename),
             **(nodes or {}),
         }  # fmt: skip
-        ((_, content),) = client.images(client.run(graph))
+        ((_, content),) = client.images(client.run(graph, on_event))
         return np.asarray(Image.open(io.BytesIO(content))).astype(float)
 
     return run
@@ -50,13 +50,13 @@ def answer(client):
 def own(client, answer):
     """The same by FlowInOne Sampler."""
 
-    def run(steps=4, cfg=7.0, solver="euler", **settings):
+    def run(steps=4, cfg=7.0, solver="euler", on_event=None, filename="own", **settings):
         chosen = dict(seed=0, bypass=False, sample_posterior=False) | settings
         sampler = node(
             "FlowInOneSampler", model=["load", 0], encoder=["load", 1], vae=["load", 2], image=["photo", 0],
             steps=steps, guidance_scale=cfg, solver=solver, **chosen,
         )  # fmt: skip
-        return answer(nodes={"sample": sampler})
+        return answer(nodes={"sample": sampler}, on_event=on_event, filename=filename)
 
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 import uuid
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from urllib.parse import quote, urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
 from .websocket import WebSocket
+
+PREVIEW_IMAGE = 1
+"""The kind of binary message that carries a preview; 8 bytes of header, then the picture."""
 
 
 class PromptRejected(Exception):
@@ -89,8 +93,8 @@ class ComfyClient:
         """Wait until a prompt is done and return its history entry (`outputs`, `status`).
 
         `on_event` receives the type and data of every message about this prompt as it arrives: execution_start,
-        execution_cached, executing, progress, executed, execution_success and so on. Raises ExecutionFailed,
-        ExecutionInterrupted, or TimeoutError after `timeout` seconds.
+        execution_cached, executing, progress, executed, execution_success and so on; of a preview, "preview" and
+        {"image": its bytes}. Raises ExecutionFailed, ExecutionInterrupted, or TimeoutError after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -120,6 +124,10 @@ class ComfyClient:
                 pictures.append((image["filename"], self._open("/view?" + urlencode(place))))
         return pictures
 
+    def get(self, path: str) -> dict:
+        """The JSON answer of a route."""
+        return self._json(path)
+
     def free(self) -> None:
         """Have the server unload its models and forget cached results, before the next prompt runs."""
         self._post("/free", {"unload_models": True, "free_memory": True})
@@ -137,6 +145,9 @@ class ComfyClient:
         if message is None:
             return False
         if isinstance(message, bytes):
+            (event,) = struct.unpack(">I", message[:4])
+            if event == PREVIEW_IMAGE and on_event is not None:
+                on_event("preview", {"image": message[8:]})
             return True
         message = json.loads(message)
         kind, data = message["type"], message["data"]

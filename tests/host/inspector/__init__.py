@@ -1,0 +1,24 @@
+"""A pack for the tests' server alone: GET /inspector tells what its memory holds."""
+
+import gc
+
+import comfy.model_management
+import psutil
+from aiohttp import web
+from server import PromptServer
+
+NODE_CLASS_MAPPINGS = {}
+KINDS = {"NativeVelocityNetwork", "PromptEncoder", "VisionEncoder", "AutoencoderKL"}
+
+
+@PromptServer.instance.routes.get("/inspector")
+async def inspect(request):
+    """Models that ComfyUI has loaded, with their bytes; network parts that exist at all; the process's resident bytes."""
+    gc.collect()
+    loaded = [
+        {"kind": type(entry.model.model).__name__, "bytes": entry.model.model_size()}
+        for entry in comfy.model_management.current_loaded_models
+        if entry.model is not None
+    ]
+    existing = [type(thing).__name__ for thing in gc.get_objects() if type(thing).__name__ in KINDS]
+    return web.json_response({"loaded": loaded, "existing": sorted(existing), "resident": psutil.Process().memory_info().rss})

@@ -1,0 +1,162 @@
+"""The MODEL as ComfyUI's own model nodes use it: LoRA, merging, 8-bit storage, compilation, memory, Cancel and previews."""
+
+import io
+import re
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from flowinone.checkpoint import load_network
+from tests import tiny
+from tests.host.comfyui.client import ExecutionInterrupted
+from tests.host.test_comfyui_server import Events
+from tests.host.test_native_sampling import LOADER, answer, node, own  # noqa: F401 (fixtures)
+
+
+@pytest.fixture
+def checkpoint(server):
+    """Write a changed network; the loader node that loads it."""
+
+    def write(name, change):
+        weights, _ = load_network(server.base / "models" / "flowinone" / "flowinone_tiny.safetensors")
+        changed = {key: change(key, tensor).contiguous() for key, tensor in weights.items()}
+        save_file(changed, server.base / "models" / "flowinone" / name)
+        return node("FlowInOneLoader", **(LOADER | {"checkpoint": name}))
+
+    return write
+
+
+TRAINED = ("coarse.blocks.0.self_attention.dense", "fine.upsample.projection", "coarse.skip_denses.0", "fine.output_layer.conv")
+
+
+def low_rank(name, shape):
+    generator = torch.Generator().manual_seed(len(name))
+    down = torch.randn(2, *shape[1:], generator=generator) / 4
+    up = torch.randn(shape[0], 2, *[1] * (len(shape) - 2), generator=generator) / 4
+    return down, up
+
+
+@pytest.mark.parametrize(
+    "naming",
+    [
+        lambda layer, part: f"diffusion_model.{layer}.lora_{'A' if part == 'down' else 'B'}.weight",
+        lambda layer, part: f"lora_unet_{layer.replace('.', '_')}.lora_{part}.weight",
+    ],
+    ids=["peft", "kohya"],
+)
+def test_a_lora_is_what_its_weights_add_to_the_checkpoint(server, answer, own, checkpoint, naming, request):  # noqa: F811
+    file = f"{request.node.callspec.id}.safetensors"
+    lora, deltas = {}, {}
+    weights, _ = load_network(server.base / "models" / "flowinone" / "flowinone_tiny.safetensors")
+    for layer in TRAINED:
+        key = f"velocity_network.{layer}.weight"
+        down, up = low_rank(layer, weights[key].shape)
+        lora |= {naming(layer, "down"): down, naming(layer, "up"): up}
+        deltas[key] = (up.flatten(1) @ down.flatten(1)).view_as(weights[key])
+    (server.base / "models" / "loras").mkdir(exist_ok=True)
+    save_file(lora, server.base / "models" / "loras" / file)
+    merged = checkpoint(f"with {file}", lambda key, tensor: tensor + 0.8 * deltas.get(key, 0))
+
+    with_lora = {
+        "plain": node("FlowInOneLoader", **LOADER),
+        "load": merged,
+        "lora": node("LoraLoaderModelOnly", model=["plain", 0], lora_name=file, strength_model=0.8),
+    }
+    expected = answer(nodes={"load": merged})
+    assert np.abs(expected - answer()).mean() > 3
+    guider = node("CFGGuider", model=["lora", 0], positive=["encode", 0], negative=["encode", 1], cfg=7.0)
+    assert np.abs(answer(nodes=with_lora | {"guider": guider}) - expected).max() <= 1
+    sampler = node(
+        "FlowInOneSampler", model=["lora", 0], encoder=["load", 1], vae=["load", 2], image=["photo", 0],
+        seed=0, steps=4, guidance_scale=7.0, solver="euler", bypass=False, sample_posterior=False,
+    )  # fmt: skip
+    assert np.abs(answer(nodes=with_lora | {"sample": sampler}) - expected).max() <= 1
+    assert "lora key not loaded" not in server.log.read_text(encoding="utf-8")
+
+
+def test_merged_models_are_the_mean_of_their_weights(answer, checkpoint):  # noqa: F811
+    shifted = checkpoint("shifted.safetensors", lambda key, tensor: tensor * 1.2 if tensor.ndim > 1 else tensor)
+    between = checkpoint("between.safetensors", lambda key, tensor: tensor * 1.15 if tensor.ndim > 1 else tensor)
+    # The encoder comes from the unchanged checkpoint in both.
+    base = node("FlowInOneLoader", **LOADER)
+    merge = node("ModelMergeSimple", model1=["load", 0], model2=["shifted", 0], ratio=0.25)
+    guider = node("CFGGuider", model=["merge", 0], positive=["encode", 0], negative=["encode", 1], cfg=7.0)
+    merged = answer(nodes={"load": base, "shifted": shifted, "merge": merge, "guider": guider})
+
+    guider = node("CFGGuider", model=["between", 0], positive=["encode", 0], negative=["encode", 1], cfg=7.0)
+    assert np.abs(merged - answer(nodes={"between": between, "guider": guider})).max() <= 1
+    assert np.abs(merged - answer()).mean() > 1
+
+
+def test_a_compiled_model_answers_as_the_plain_one(answer):  # noqa: F811
+    compiled = node("TorchCompileModel", model=["load", 0], backend="inductor")
+    guider = node("CFGGuider", model=["compiled", 0], positive=["encode", 0], negative=["encode", 1], cfg=7.0)
+    assert np.abs(answer(nodes={"compiled": compiled, "guider": guider}) - answer()).max() <= 2
+
+
+def test_8_bit_weights_take_a_quarter_and_answer_nearly_the_same(client, answer):  # noqa: F811
+    client.free()
+    whole = answer()
+    full = loaded_bytes(client, "FlowInOneBase")
+    client.free()
+    small = answer(nodes={"load": node("FlowInOneLoader", **(LOADER | {"dtype": "float8_e4m3fn"}))})
+    assert loaded_bytes(client, "FlowInOneBase") < 0.4 * full
+    assert 0 < np.abs(small - whole).mean() < 12
+
+
+def loaded_bytes(client, kind):
+    (entry,) = [entry for entry in client.get("/inspector")["loaded"] if entry["kind"] == kind]
+    return entry["bytes"]
+
+
+def test_both_roads_share_one_set_of_weights_and_free_leaves_nothing(client, answer, own):  # noqa: F811
+    client.free()
+    answer(seed=11)
+    own(seed=11)
+    memory = client.get("/inspector")
+    assert memory["existing"] == ["AutoencoderKL", "NativeVelocityNetwork", "PromptEncoder", "VisionEncoder"]
+    assert len(memory["loaded"]) == 3
+
+    client.free()
+    deadline = time.monotonic() + 20
+    while client.get("/inspector")["existing"] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    memory = client.get("/inspector")
+    assert (memory["loaded"], memory["existing"]) == ([], [])
+
+
+def test_runs_that_are_cancelled_leave_a_usable_model(client, answer, own):  # noqa: F811
+    expected = answer(seed=21), own(seed=21)
+    for road in (answer, own, answer, own):
+        cancelled_at = []
+
+        def cancel(kind, data):
+            if kind == "progress" and data["value"] >= 3 and not cancelled_at:
+                cancelled_at.append(time.monotonic())
+                client.interrupt()
+
+        with pytest.raises(ExecutionInterrupted):
+            road(seed=22, steps=1000, on_event=cancel)
+        # A step of the tiny model takes milliseconds; the rest of the thousand would take far longer than this.
+        assert time.monotonic() - cancelled_at[0] < 5
+    # Other settings first: what was cached before the interruption would prove nothing.
+    assert answer(seed=23).std() > 5
+    again = answer(seed=21, filename="again"), own(seed=21, filename="again")
+    assert all(np.array_equal(first, second) for first, second in zip(expected, again))
+
+
+@pytest.mark.parametrize("road", ["answer", "own"])
+def test_previews_arrive_while_sampling_and_progress_counts_steps(request, road):
+    events = Events()
+    last = request.getfixturevalue(road)(seed=31, steps=6, on_event=events)
+    previews = [np.asarray(Image.open(io.BytesIO(data["image"])).resize((256, 256)), float) for data in events.of("preview")]
+    assert len(previews) >= 2
+    progress = [(data["value"], data["max"]) for data in events.of("progress") if data["max"] == 6]
+    assert progress == sorted(progress) and progress[-1] == (6, 6)
+    # The preview's colours were measured on Stable Diffusion's latents: near the picture's, not equal.
+    assert abs(previews[-1].mean() - last.mean()) < 64
+    assert previews[-1].std() > 2
