@@ -18,9 +18,11 @@ def sample(
     steps: int,
     guidance_scale: float,
     solver: str,
+    stage: tuple[int, int] = (0, 1),
 ) -> Tensor:
     """Scaled latents [B, C, H, W] at the end of the flow that starts at `source` [B, C, H, W] and looks at `image_latent`.
 
+    `stage` (number, count) says which of several such runs this is: the progress bar counts the steps of all.
     LoRA and other weight patches of `model` count; its wrappers and guidance patches do not, they are for the stock samplers.
     Raises InterruptProcessingException on Cancel, within one step.
     """
@@ -30,7 +32,8 @@ def sample(
     comfy.model_management.load_models_gpu([model], memory_required=model.memory_required(shape))
 
     device, dtype = model.load_device, model.model.get_dtype_inference()
-    report = latent_preview.prepare_callback(model, steps)
+    before, stages = stage
+    report = latent_preview.prepare_callback(model, stages * steps)
 
     def velocity(x: Tensor, t: Tensor, latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
         # A solver may evaluate several times a step; Cancel is heard before each.
@@ -50,7 +53,7 @@ def sample(
             source.to(device),
             solver,
             steps,
-            on_step=lambda done, total, guess: report(done - 1, guess, None, total),
+            on_step=lambda done, total, guess: report(before * total + done - 1, guess, None, stages * total),
         )
 
 

@@ -6,6 +6,9 @@ As a command it prepares everything, then runs the environment's Python with the
 
 `COMFYUI_PATH` names an existing ComfyUI to use instead of the downloaded one. It is run with its own Python
 (`COMFYUI_PYTHON`, or the one found beside it) and nothing is installed into it.
+
+The tests in ComfyUI's page need a Chromium, Chrome or Edge: the one that `FLOWINONE_BROWSER` names, or one that is
+installed, or Playwright's download, or on Debian the package `chromium`. `FLOWINONE_BROWSER=none` does without.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +41,32 @@ ARCHIVE_FOLDER = "vendor/ComfyUI"
 
 # torchaudio has no build for the pinned torch, and its only users are ComfyUI's audio nodes.
 OURS_TO_CHOOSE = {"torch", "torchvision", "torchaudio"}
+
+AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+    "msedge",
+)
+# How the tests launch it. They open this machine's ComfyUI and nothing else, and the browser itself is to stay quiet, too.
+BROWSER_OPTIONS = {
+    "args": ["--disable-gpu", "--disable-sync", "--no-first-run"]
+    + ["--disable-background-networking", "--disable-component-update"],
+    "chromium_sandbox": not AS_ROOT,  # it does not work as root
+}
+# Run by a Python that has Playwright: launches the named browser, or Playwright's own, and prints its path.
+TRY_BROWSER = """
+import json, sys
+from playwright.sync_api import sync_playwright
+with sync_playwright() as playwright:
+    path = sys.argv[1] or playwright.chromium.executable_path
+    playwright.chromium.launch(executable_path=path, timeout=30_000, **json.loads(sys.argv[2])).close()
+print(path)
+"""
 
 
 class SetupError(Exception):
@@ -203,6 +232,104 @@ def run_logged(command: list[str], what: str) -> None:
         )
 
 
+def prepare_browser() -> str | None:
+    """The program of a browser for the tests, fetched if there is none; None if it cannot be had.
+
+    Raises SetupError if FLOWINONE_BROWSER names something that is not a program.
+    """
+    python = venv_python(VENV)
+    browser = find_browser(python)
+    if browser is None and os.environ.get("FLOWINONE_BROWSER") != "none":
+        say("Fetching Chromium for the tests in ComfyUI's page (once) …")
+        # Its pages are drawn by the browser proper; the second, smaller one for headless use alone is left out.
+        download = [str(python), "-m", "playwright", "install", "chromium", "--no-shell"]
+        if run_bounded(download, minutes=10):
+            browser = works(python, "")
+        if browser is None and apt_installs("chromium"):
+            browser = find_browser(python)
+    return browser
+
+
+def find_browser(python: Path) -> str | None:
+    """The program of an installed browser that `python`'s Playwright can drive; None if there is none.
+
+    FLOWINONE_BROWSER comes first, and is the only one if set; raises SetupError if that is not a program.
+    """
+    named = os.environ.get("FLOWINONE_BROWSER")
+    if named == "none":
+        return None
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            raise SetupError(
+                f"FLOWINONE_BROWSER={named} is not a program; name a Chromium, Chrome or Edge, or unset it."
+            )
+        return found
+    # Being there is not enough: some only advertise an installer, and some lack libraries.
+    return next(filter(None, (works(python, path) for path in [*installed_browsers(), ""])), None)
+
+
+def installed_browsers() -> list[str]:
+    """What looks like a Chromium, Chrome or Edge, on the PATH and in the usual places of Windows and macOS."""
+    places = []
+    for variable in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA"):
+        for program in (
+            "Google/Chrome/Application/chrome",
+            "Chromium/Application/chrome",
+            "Microsoft/Edge/Application/msedge",
+        ):
+            places.append(Path(os.environ.get(variable, "")) / f"{program}.exe")
+    for folder in (Path("/Applications"), Path.home() / "Applications"):
+        for name in ("Google Chrome", "Chromium", "Microsoft Edge"):
+            places.append(folder / f"{name}.app/Contents/MacOS/{name}")
+    on_path = filter(None, map(shutil.which, BROWSERS))
+    return [*on_path, *(str(place) for place in places if place.is_absolute() and place.is_file())]
+
+
+def works(python: Path, browser: str) -> str | None:
+    """The path of `browser`, of Playwright's own if that is "", if `python`'s Playwright can launch it; else None."""
+    command = [str(python), "-c", TRY_BROWSER, browser, json.dumps(BROWSER_OPTIONS)]
+    trial = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return trial.stdout.strip() if trial.returncode == 0 else None
+
+
+def apt_installs(package: str) -> bool:
+    """Install a package of Debian or Ubuntu; False where that is not possible without asking for a password."""
+    apt, sudo = shutil.which("apt-get"), shutil.which("sudo")
+    if apt is None or not (AS_ROOT or sudo):
+        return False
+    command = [*([] if AS_ROOT else [sudo, "-n"]), "env", "DEBIAN_FRONTEND=noninteractive", apt]
+    # A list that cannot be renewed in full may still be good enough.
+    run_bounded([*command, "update"], minutes=5)
+    return run_bounded([*command, "install", "-y", "--no-install-recommends", package], minutes=15)
+
+
+def run_bounded(command: list[str], minutes: float) -> bool:
+    """Run a command with its output in the log, and with all that it starts no longer than that; whether it succeeded."""
+    with LOG.open("a", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        return process.wait(minutes * 60) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        if process.poll() is None:
+            end_group(process)
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """End a process that leads a session of its own, and its children."""
+    if os.name == "nt":
+        subprocess.call(["taskkill", "/T", "/F", "/PID", str(process.pid)], stdout=subprocess.DEVNULL)
+    else:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+
+
 def stamp_file() -> Path:
     """The file inside the virtual environment that says for what it is complete."""
     return VENV / "flowinone_stamp.json"
@@ -227,6 +354,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         comfyui = prepare(tests=True)
+        browser = prepare_browser()
     except SetupError as problem:
         say(str(problem))
         return 1
@@ -237,6 +365,7 @@ def main(arguments: list[str]) -> int:
         "PYTHONPATH": str(ROOT),
         "FLOWINONE_COMFYUI": str(comfyui.folder),
         "FLOWINONE_COMFYUI_PYTHON": str(comfyui.python),
+        "FLOWINONE_BROWSER": browser or "none",
     }
     command, environment = [str(venv_python(VENV)), *arguments], os.environ | variables
     os.chdir(ROOT)

@@ -1,64 +1,10 @@
 """ComfyUI's own samplers behind FlowInOne Encode."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests import tiny
 from tests.host.comfyui.client import ExecutionFailed
-
-LOADER = dict(
-    checkpoint="flowinone_tiny.safetensors", vision="janus_vision_tiny.safetensors", vae="vae_tiny.safetensors", dtype="float32"
-)  # fmt: skip
-
-
-def node(class_type, **inputs):
-    return {"class_type": class_type, "inputs": inputs}
-
-
-@pytest.fixture
-def answer(client):
-    """Run a graph of ComfyUI's own sampling nodes; the decoded picture."""
-    photo = client.upload(tiny.FIXTURES / "preprocess" / "wide.png")
-
-    def run(steps=4, cfg=7.0, sampler="euler", nodes=None, on_event=None, filename="native", **encode):
-        settings = dict(seed=0, bypass=False, sample_posterior=False, time_grid="the authors'") | encode
-        graph = {
-            "photo": node("LoadImage", image=photo),
-            "load": node("FlowInOneLoader", **LOADER),
-            "encode": node("FlowInOneEncode", encoder=["load", 1], vae=["load", 2], image=["photo", 0], **settings),
-            "guider": node("CFGGuider", model=["load", 0], positive=["encode", 0], negative=["encode", 1], cfg=cfg),
-            "sampler": node("KSamplerSelect", sampler_name=sampler),
-            "sigmas": node("BasicScheduler", model=["load", 0], scheduler="simple", steps=steps, denoise=1.0),
-            "sample": node(
-                "SamplerCustomAdvanced", noise=["encode", 2], guider=["guider", 0], sampler=["sampler", 0],
-                sigmas=["sigmas", 0], latent_image=["encode", 3],
-            ),
-            "decode": node("VAEDecode", samples=["sample", 0], vae=["load", 2]),
-            "save": node("SaveImage", images=["decode", 0], filename_prefix=filename),
-            **(nodes or {}),
-        }  # fmt: skip
-        ((_, content),) = client.images(client.run(graph, on_event))
-        return np.asarray(Image.open(io.BytesIO(content))).astype(float)
-
-    return run
-
-
-@pytest.fixture
-def own(client, answer):
-    """The same by FlowInOne Sampler."""
-
-    def run(steps=4, cfg=7.0, solver="euler", on_event=None, filename="own", **settings):
-        chosen = dict(seed=0, bypass=False, sample_posterior=False) | settings
-        sampler = node(
-            "FlowInOneSampler", model=["load", 0], encoder=["load", 1], vae=["load", 2], image=["photo", 0],
-            steps=steps, guidance_scale=cfg, solver=solver, **chosen,
-        )  # fmt: skip
-        return answer(nodes={"sample": sampler}, on_event=on_event, filename=filename)
-
-    return run
+from tests.host.comfyui.prompt import node
 
 
 @pytest.mark.parametrize(("route", "bypass"), [("dual", False), ("skip", True)])

@@ -67,16 +67,20 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main() -> None:
-    """Run ComfyUI's main.py as if it had been started directly."""
-    comfyui = Path(sys.argv[1]).resolve()
+def prepare(comfyui: Path, arguments: list[str]) -> None:
+    """Set up this process as if it had been started as ComfyUI's main.py with those arguments."""
     # ComfyUI's `nodes`, `utils` and `server` must be found before any module of the same name.
     sys.path[0] = str(comfyui)
     # Last in line: a torchaudio that is installed is found before the stand-in.
     sys.path.append(str(Path(__file__).resolve().parent / "stand_in"))
     sys.meta_path.insert(0, TorchvisionOperators())
-    sys.argv = [str(comfyui / "main.py"), *sys.argv[2:]]
+    sys.argv = [str(comfyui / "main.py"), *arguments]
     os.chdir(comfyui)
+
+
+def main() -> None:
+    """Run ComfyUI's main.py as if it had been started directly."""
+    prepare(Path(sys.argv[1]).resolve(), sys.argv[2:])
     end_with_parent()
     runpy.run_path(sys.argv[0], run_name="__main__")
 

@@ -14,3 +14,8 @@ def node_id(prompt: dict, class_type: str) -> str:
 def inputs_of(prompt: dict, class_type: str) -> dict:
     """The inputs of the only node of a class, to change in place."""
     return prompt[node_id(prompt, class_type)]["inputs"]
+
+
+def node(class_type: str, **inputs) -> dict:
+    """A node of an API prompt."""
+    return {"class_type": class_type, "inputs": inputs}

@@ -31,13 +31,20 @@ class ComfyServer:
     """A ComfyUI server on this machine, from `start()` to `stop()` or within a `with` block.
 
     `base` receives models, input, output, temp, user and custom_nodes, so that the ComfyUI folder stays as it is.
-    The only pack that is loaded is `pack`, linked into `base`; online nodes are off and nothing is sent anywhere.
+    The only pack that is loaded is `pack`, linked into `base`; without one, those that lie in `base` already.
+    Online nodes are off and nothing is sent anywhere.
     """
 
     def __init__(
-        self, comfyui: Path, python: Path, base: Path, pack: Path = PACK, port: int | None = None, arguments: tuple = ()
+        self,
+        comfyui: Path,
+        python: Path,
+        base: Path,
+        pack: Path | None = PACK,
+        port: int | None = None,
+        arguments: tuple = (),
     ):
-        self.comfyui, self.python, self.pack = Path(comfyui), Path(python), Path(pack)
+        self.comfyui, self.python, self.pack = Path(comfyui), Path(python), pack
         self.base = Path(base).resolve()
         self.log = self.base / "comfyui.log"
         self.port = port or free_port()
@@ -60,7 +67,8 @@ class ComfyServer:
         command = [str(self.python), str(LAUNCH), str(self.comfyui), *self._options()]
         if not self._has_accelerator():
             command.append("--cpu")
-        link_folder(self.pack, self._link)
+        if self.pack is not None:
+            link_folder(self.pack, self._link)
         try:
             with self.log.open("wb") as log:
                 # launch.py ends the server when this pipe closes, so no server outlives a killed test run.
@@ -83,7 +91,8 @@ class ComfyServer:
                 self._process.wait()
             self._process.stdin.close()
             self._process = None
-        unlink_folder(self._link)
+        if self.pack is not None:
+            unlink_folder(self._link)
 
     def wait(self) -> int:
         """Wait until the server ends by itself and return its exit code."""
@@ -98,10 +107,11 @@ class ComfyServer:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
     def _options(self) -> list[str]:
+        packs = [PACK_NAME] if self.pack is not None else sorted(os.listdir(self.base / "custom_nodes"))
         return [
             *("--listen", "127.0.0.1", "--port", str(self.port), "--base-directory", str(self.base)),
             *("--database-url", f"sqlite:///{(self.base / 'user' / 'comfyui.db').as_posix()}"),
-            *("--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK_NAME),
+            *("--disable-all-custom-nodes", "--whitelist-custom-nodes", *packs),
             *("--disable-api-nodes", "--disable-auto-launch"),
             *self._arguments,
         ]

@@ -1,0 +1,95 @@
+"""Does memory stay flat? Queues prompts with changing inputs in a real ComfyUI and watches what its process holds.
+
+    python scripts/environment.py benchmarks/memory.py
+
+Pictures of changing sizes, batches of one to three, both samplers, other seeds, steps, guidance and solvers, on the tiny model that
+the tests use. Prints a table and ends with 1 if the last quarter of the prompts holds over 5 % more than the second.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.host.comfyui.client import ComfyClient
+from tests.host.comfyui.prompt import node
+from tests.host.comfyui.server import PACK_NAME, ComfyServer
+from tests.tiny import write_models
+
+SOLVERS = ["euler", "euler_uniform", "midpoint", "heun", "rk4", "adams_bashforth2"]
+SAMPLERS = ["euler", "heun", "dpmpp_2m", "res_multistep", "uni_pc"]
+ALLOWED = 1.05
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--every", type=int, default=10, help="prompts between two readings (default: 10)")
+    options = parser.parse_args()
+    inspector = Path(__file__).resolve().parents[1] / "tests" / "host" / "inspector"
+    with tempfile.TemporaryDirectory() as base:
+        models = write_models(Path(base, "models"))
+        shutil.copytree(inspector, Path(base, "custom_nodes", "inspector"))
+        server = ComfyServer(
+            os.environ["FLOWINONE_COMFYUI"],
+            os.environ["FLOWINONE_COMFYUI_PYTHON"],
+            Path(base),
+            arguments=("--whitelist-custom-nodes", PACK_NAME, "inspector"),
+        )
+        with server:
+            client = server.client()
+            readings = list(measure(client, Path(base), options.prompts, options.every, models))
+    quarter = len(readings) // 4
+    early, late = (statistics.median(part) for part in (readings[quarter : 2 * quarter], readings[-quarter:]))
+    print(f"last quarter : second quarter = {late / early:.3f} (at most {ALLOWED})")
+    return 0 if late / early <= ALLOWED else 1
+
+
+def measure(client: ComfyClient, base: Path, prompts: int, every: int, models: dict[str, Path]):
+    """Run that many prompts; yields the server's resident megabytes after every `every` of them."""
+    choose = random.Random(0)
+    print("prompts  resident MB  models loaded  network parts alive")
+    for number in range(1, prompts + 1):
+        width, height = choose.randrange(200, 1400), choose.randrange(200, 1400)
+        picture = base / "picture.png"
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (height, width, 3), np.uint8)).save(picture)
+        client.run(prompt(choose, client.upload(picture), models))
+        if number % every == 0:
+            memory = client.get("/inspector")
+            print(f"{number:7}  {memory['resident'] / 1e6:11.1f}  {len(memory['loaded']):13}  {len(memory['existing']):19}")
+            yield memory["resident"]
+
+
+def prompt(choose: random.Random, picture: str, models: dict[str, Path]) -> dict:
+    """A graph with the pack's sampler or ComfyUI's, with settings by chance."""
+    files = {name: path.name for name, path in models.items()}
+    seed, steps, guidance = choose.randrange(2**32), choose.randrange(1, 6), choose.choice([1.0, 3.0, 7.0])
+    shared = dict(encoder=["load", 1], vae=["load", 2], image=["batch", 0], seed=seed, bypass=choose.random() < 0.5, sample_posterior=True)
+    graph = {
+        "load": node("FlowInOneLoader", **files, dtype="default"),
+        "photo": node("LoadImage", image=picture),
+        "batch": node("RepeatImageBatch", image=["photo", 0], amount=choose.randrange(1, 4)),
+        "decode": node("FlowInOneVAEDecode", samples=["sample", 0], vae=["load", 2]),
+        "save": node("PreviewImage", images=["decode", 0]),
+    }
+    if choose.random() < 0.5:
+        settings = dict(steps=steps, guidance_scale=guidance, solver=choose.choice(SOLVERS))
+        return graph | {"sample": node("FlowInOneSampler", model=["load", 0], **shared, **settings)}
+    return graph | {
+        "encode": node("FlowInOneEncode", **shared, time_grid="uniform"),
+        "sample": node(
+            "KSampler", model=["load", 0], positive=["encode", 0], negative=["encode", 1], latent_image=["encode", 3],
+            seed=seed, steps=steps, cfg=guidance, sampler_name=choose.choice(SAMPLERS), scheduler="simple", denoise=1.0,
+        ),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Looks at the native MODEL from inside a ComfyUI, where no server's route reaches: low memory, made up, on any machine.
+
+    python inside.py <ComfyUI folder> <models folder>
+
+prints what it found as one JSON object. It is a program of its own because ComfyUI's Python need not have pytest.
+"""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "comfyui"))
+import launch  # noqa: E402
+
+COMFYUI, MODELS = sys.argv[1:]
+launch.prepare(Path(COMFYUI), ["--cpu"])
+
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+
+import comfy.model_management as memory  # noqa: E402
+import comfy.samplers  # noqa: E402
+import torch  # noqa: E402
+from comfy.cli_args import args  # noqa: E402
+
+
+def pack(module: str):
+    """A module of the pack, which is loaded as ComfyUI loads it: under a name that is not its own."""
+    if "pack" not in sys.modules:
+        root = HERE.parents[1]
+        spec = importlib.util.spec_from_file_location("pack", root / "__init__.py", submodule_search_locations=[str(root)])
+        sys.modules["pack"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["pack"])
+    return importlib.import_module(f"pack.{module}")
+
+
+CHECKPOINT = str(Path(MODELS, "flowinone", "flowinone_tiny.safetensors"))
+
+
+def model(dtype=torch.float32):
+    return pack("comfyui_flowinone.loading").load_model(CHECKPOINT, dtype)
+
+
+def start(batch):
+    """Source and image latents of a made-up batch."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, batch, 4, 32, 32, generator=generator)
+
+
+def own_answer(model, batch):
+    source, image_latent = start(batch)
+    return pack("comfyui_flowinone.sampling").sample(model, source, image_latent, [False] * batch, 2, 3.0, "euler")
+
+
+def native_answer(model, batch):
+    source, image_latent = start(batch)
+    stock = pack("comfyui_flowinone.stock_samplers")
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(*(stock.conditioning(source, image_latent, [False] * batch, null, True) for null in (False, True)))
+    guider.set_cfg(3.0)
+    sigmas = torch.linspace(1, 0, 3)
+    answer = guider.sample(source, source * 0, comfy.samplers.sampler_object("euler"), sigmas, seed=0)
+    return model.model.process_latent_in(answer)
+
+
+def low_vram() -> dict:
+    """Weights that stay behind and come a layer at a time, with a LoRA on top, against weights that are all there."""
+    patched = model()
+    key = "diffusion_model.coarse.blocks.0.mlp.w0.weight"
+    weight = patched.model.state_dict()[key]
+    patched.add_patches({key: ("diff", (torch.full_like(weight, 0.02),))}, 0.5)
+    network = patched.model.diffusion_model
+    device = patched.load_device
+    source, image_latent = start(2)
+    flags = torch.zeros(2, dtype=torch.bool)
+
+    def velocity():
+        with torch.inference_mode():
+            return network.velocity(source, torch.tensor([0.3, 0.7]), image_latent, flags, flags)
+
+    plain = velocity()
+    patched.patch_model(device, lowvram_model_memory=0)
+    whole = velocity()
+    patched.unpatch_model(device)
+    restored = velocity()
+    patched.patch_model(device, lowvram_model_memory=1)
+    streamed = [module for module in network.modules() if getattr(module, "comfy_cast_weights", False)]
+    low = velocity()
+    matrices = [module for module in network.modules() if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)]
+    return {
+        "streamed": len(streamed),
+        "matrices": len(matrices),
+        "patch": float((whole - plain).abs().max()),
+        "difference": float((low - whole).abs().max()),
+        "left_behind": float((restored - plain).abs().max()),
+    }
+
+
+def eight_bit_flag() -> dict:
+    """ComfyUI's own switch for 8-bit weights."""
+    whole = own_answer(model(), 1)
+    args.fp8_e4m3fn_unet = True
+    small = model(None)
+    args.fp8_e4m3fn_unet = False
+    dtypes = {str(tensor.dtype) for name, tensor in small.model.state_dict().items() if tensor.ndim > 1}
+    difference = (own_answer(small, 1) - whole).abs().mean() / whole.abs().mean()
+    return {"dtypes": sorted(dtypes), "relative difference": float(difference)}
+
+
+def parts() -> dict:
+    """Batches that are larger than the free memory, which is made up."""
+    whole = model()
+    expected = {"own": own_answer(whole, 5), "native": native_answer(whole, 5)}
+    sizes = []
+    whole.model.diffusion_model.coarse.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    free_memory = memory.get_free_memory
+    memory.get_free_memory = lambda *_, **__: 3.5 * whole.model.activation_bytes
+    found = {}
+    for name, answer in (("own", own_answer), ("native", native_answer)):
+        sizes.clear()
+        difference = float((answer(whole, 5) - expected[name]).abs().max())
+        found[name] = {"difference": difference, "largest": max(sizes), "samples": sum(sizes)}
+    memory.get_free_memory = free_memory
+    found["roads"] = float((expected["own"] - expected["native"]).abs().max())
+    return found
+
+
+def promises() -> dict:
+    """What ComfyUI is asked to free for batches, on a card that is made up: room for the weights and ten samples."""
+    whole = model()
+    total_memory = memory.get_total_memory
+    memory.get_total_memory = lambda *_, **__: whole.model.weight_bytes + 10 * whole.model.activation_bytes
+    asked = {batch: whole.memory_required([batch, 4, 32, 32]) / whole.model.activation_bytes for batch in (1, 4, 1000)}
+    memory.get_total_memory = total_memory
+    return asked
+
+
+def offloading() -> dict:
+    """Another model needs all the room."""
+    whole = model()
+    memory.load_models_gpu([whole])
+    before = len(memory.loaded_models())
+    memory.free_memory(1e30, whole.load_device)
+    return {"before": before, "after": len(memory.loaded_models())}
+
+
+print(json.dumps({check.__name__: check() for check in (low_vram, eight_bit_flag, parts, promises, offloading)}))
