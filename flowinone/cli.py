@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compose(commands)
     _add_schema(commands)
     _add_convert(commands)
+    _add_download(commands)
     return parser
 
 
@@ -258,6 +259,68 @@ def _convert(options: argparse.Namespace) -> int:
             bar.update(done - bar.n)
 
         convert(options.source, options.target, dtype, options.to_upstream, progress, options.overwrite)
+    return 0
+
+
+def _add_download(commands) -> None:
+    command = commands.add_parser(
+        "download",
+        help="fetch the model files, and place them where ComfyUI looks",
+        description="Fetch FlowInOne's checkpoint, the vision tower of Janus-Pro-1B and a VAE from the Hugging Face Hub, "
+        "convert them and place them where ComfyUI looks. A download that was cut off goes on in the next run. "
+        "HF_TOKEN, HF_ENDPOINT and the proxy variables are heeded.",
+    )
+    place = command.add_mutually_exclusive_group(required=True)
+    place.add_argument("--comfyui", metavar="PATH", help="ComfyUI's folder: the files go into its models folder")
+    place.add_argument("--to", metavar="FOLDER", help="a folder for all files, to use them without ComfyUI")
+    command.add_argument(
+        "--only", choices=["network", "vision", "vae"], action="append", help="this one of the three; repeatable"
+    )
+    command.add_argument(
+        "--dtype",
+        choices=["bf16", "fp16", "fp32", "none"],
+        default="bf16",
+        help="of the network (default: bf16); none: as published",
+    )
+    command.add_argument("--keep-original", action="store_true", help="keep the published checkpoint beside the converted")
+    command.add_argument("--dry-run", action="store_true", help="say what would be fetched, and fetch nothing")
+    command.add_argument("--overwrite", action="store_true", help="fetch files anew that are here already")
+    command.set_defaults(run=_download)
+
+
+def _download(options: argparse.Namespace) -> int:
+    try:
+        from tqdm import tqdm
+
+        from .download import PARTS, carry_out, check_room, folders, gigabytes, plan
+    except ImportError as error:
+        needed = 'huggingface_hub 1.32 and what the library extra lists: pip install ".[library]"'
+        raise ImportError(f"{error}; to download takes {needed}") from error
+
+    def say(line: str) -> None:
+        tqdm.write(line, file=sys.stderr)
+
+    def meter(title: str, done: int, total: int) -> tqdm:
+        return tqdm(desc=title, initial=done, total=total, unit="B", unit_scale=True)
+
+    places = folders(options.comfyui, options.to)
+    kinds = options.only or [part.kind for part in PARTS]
+    dtype = None if options.dtype == "none" else options.dtype
+    jobs = plan(places, kinds, dtype, options.keep_original, options.overwrite, say)
+    for job in jobs:
+        print(job, flush=True)
+    if options.dry_run:
+        print(f"to fetch: {gigabytes(sum(job.size - job.held for job in jobs))}")
+        return 0
+    check_room(jobs)
+    try:
+        for job in jobs:
+            carry_out(job, meter, say)
+    except KeyboardInterrupt:
+        say("what has arrived is kept: the same command goes on from there")
+        raise
+    for job in jobs:
+        print(f"placed: {job.target}")
     return 0
 
 
