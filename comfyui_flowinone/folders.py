@@ -4,6 +4,7 @@ import os
 
 import folder_paths
 
+BUNDLED_FONTS = "bundled"
 NETWORKS, VISION_ENCODERS, AUTOENCODERS, FONTS = "flowinone", "clip_vision", "vae", "fonts"
 _EXTENSIONS = {
     NETWORKS: {".safetensors", ".sft", ".pth", ".pt", ".ckpt", ".bin"},
@@ -27,3 +28,8 @@ def files(folder: str) -> list[str]:
 def path_of(folder: str, name: str) -> str:
     """The full path of a listed file. Raises FileNotFoundError that names folder and file."""
     return folder_paths.get_full_path_or_raise(folder, name)
+
+
+def font_file(name: str | None) -> str | None:
+    """The file of a listed font; None for the bundled ones. Raises FileNotFoundError that names the file."""
+    return None if name in (None, BUNDLED_FONTS) else path_of(FONTS, name)

@@ -1,5 +1,6 @@
 """The pack's nodes."""
 
+from .canvas import FlowInOneCanvas
 from .composing import FlowInOneCompose, FlowInOneTextPrompt
 from .drawing import (
     FlowInOneDrawBox,
@@ -12,6 +13,8 @@ from .drawing import (
 from .encoding import FlowInOneEncode
 from .latent import FlowInOneVAEDecode
 from .loading import FlowInOneLoader
+from .motion import FlowInOneMotion
+from .placing import FlowInOnePasteBack
 from .sampling import FlowInOneSampler
 
 NODES = [
@@ -24,7 +27,10 @@ NODES = [
     FlowInOneDrawTrajectory,
     FlowInOneDrawInstruction,
     FlowInOneCompose,
+    FlowInOneCanvas,
     FlowInOneSampler,
     FlowInOneEncode,
     FlowInOneVAEDecode,
+    FlowInOnePasteBack,
+    FlowInOneMotion,
 ]

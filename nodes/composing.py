@@ -14,11 +14,11 @@ from ..flowinone.prompts.tasks import TASKS, class_to_image, text_to_image
 from .drawing import FACES, opaque
 from .types import PROMPT_CATEGORY, Marks, Prompt
 
-TRAINED, BUNDLED = "trained", "bundled"
+TRAINED = "trained"
 BYPASS = {"by task": None, "new picture": True, "edit": False}
 
 
-def _outputs():
+def prompt_outputs():
     return [
         Prompt.Output(display_name="prompt", tooltip="Everything FlowInOne Sampler needs: picture and bypass in one wire."),
         io.Image.Output(tooltip="The prompt picture."),
@@ -27,13 +27,13 @@ def _outputs():
     ]
 
 
-def _output(cls, prompt: ComposedPrompt) -> io.NodeOutput:
+def prompt_output(cls, prompt: ComposedPrompt) -> io.NodeOutput:
     return io.NodeOutput(
         prompt, prompt.images, prompt.as_text(), prompt.bypass[0], ui=ui.PreviewImage(prompt.images, cls=cls)
     )
 
 
-def _size_input():
+def size_input():
     return io.Int.Input(
         "size",
         default=512,
@@ -45,18 +45,14 @@ def _size_input():
     )
 
 
-def _font_input():
+def font_input():
     return io.Combo.Input(
         "font",
-        options=[BUNDLED, *folders.files(folders.FONTS)],
-        default=BUNDLED,
+        options=[folders.BUNDLED_FONTS, *folders.files(folders.FONTS)],
+        default=folders.BUNDLED_FONTS,
         advanced=True,
         tooltip="Letters for all text. The bundled ones know Latin, Greek, Cyrillic and Hebrew; put other TTF or OTF files into models/fonts.",
     )
-
-
-def font_file(name: str) -> str | None:
-    return None if name == BUNDLED else folders.path_of(folders.FONTS, name)
 
 
 class FlowInOneTextPrompt(io.ComfyNode):
@@ -68,21 +64,32 @@ class FlowInOneTextPrompt(io.ComfyNode):
             display_name="FlowInOne Text Prompt",
             category=PROMPT_CATEGORY,
             description="Writes a caption or a class name on a plain canvas: the prompt for a new picture.",
-            search_aliases=["flowinone", "caption", "class", "text to image"],
+            search_aliases=["flowinone", "caption", "class", "text to image", "write", "positive prompt"],
             inputs=[
                 io.Combo.Input(
                     "kind", options=["caption", "class"], default="caption", tooltip="A caption to paint, or the name of a thing."
                 ),
-                io.String.Input("text", default="a red bicycle leaning against a garden wall", multiline=True),
+                io.String.Input(
+                    "text",
+                    default="a red bicycle leaning against a garden wall",
+                    multiline=True,
+                    tooltip="What the picture is to show: a sentence for a caption, one name for a class. In English.",
+                ),
                 io.Combo.Input(
                     "background",
                     options=[TRAINED, "solid", "vertical gradient", "horizontal gradient"],
                     default=TRAINED,
-                    tooltip="trained: one colour for captions, a gradient for classes, as in the training data.",
+                    tooltip="What the words stand on. trained: one colour for captions, a gradient for classes, as in the training data.",
                 ),
                 io.Color.Input("color", default=SolidCanvas.color, tooltip="Of a solid background, or where the gradient starts."),
                 io.Color.Input("second_color", display_name="second color", default=GradientCanvas.end, tooltip="Where the gradient ends."),
-                io.Combo.Input("face", display_name="lettering", options=[TRAINED, *FACES], default=TRAINED),
+                io.Combo.Input(
+                    "face",
+                    display_name="lettering",
+                    options=[TRAINED, *FACES],
+                    default=TRAINED,
+                    tooltip="The style of the letters. trained: the one that captions or classes have in the training data.",
+                ),
                 io.Float.Input(
                     "text_size",
                     display_name="text size",
@@ -92,11 +99,13 @@ class FlowInOneTextPrompt(io.ComfyNode):
                     step=1.0,
                     tooltip="In pixels of a 512 px canvas; 0 takes the trained size. Long texts shrink to fit.",
                 ),
-                io.Combo.Input("align", options=["center", "left", "right"], default="center"),
-                _size_input(),
-                _font_input(),
+                io.Combo.Input(
+                    "align", options=["center", "left", "right"], default="center", tooltip="The side that the lines of the text keep to."
+                ),
+                size_input(),
+                font_input(),
             ],
-            outputs=_outputs(),
+            outputs=prompt_outputs(),
         )
 
     @classmethod
@@ -114,7 +123,7 @@ class FlowInOneTextPrompt(io.ComfyNode):
             style = dataclasses.replace(style, face=face)
         if text_size:
             style = dataclasses.replace(style, size=max(text_size, 4.0), min_size=min(style.min_size, max(text_size, 4.0)))
-        return _output(cls, composed([make(text, canvas=canvas, style=style)], [None], size, font_file(font)))
+        return prompt_output(cls, composed([make(text, canvas=canvas, style=style)], [None], size, folders.font_file(font)))
 
 
 class FlowInOneCompose(io.ComfyNode):
@@ -126,7 +135,7 @@ class FlowInOneCompose(io.ComfyNode):
             display_name="FlowInOne Compose Visual Prompt",
             category=PROMPT_CATEGORY,
             description="Draws marks and the task's instruction on a picture: the prompt for FlowInOne Sampler.",
-            search_aliases=["flowinone", "visual prompt", "compose", "annotate", "overlay"],
+            search_aliases=["flowinone", "visual prompt", "compose", "annotate", "overlay", "draw on image", "combine marks"],
             inputs=[
                 io.Image.Input("image", optional=True, tooltip="The picture to edit. Each picture of a batch becomes a prompt of its own."),
                 io.Autogrow.Input(
@@ -135,6 +144,7 @@ class FlowInOneCompose(io.ComfyNode):
                         Marks.Input("mark", optional=True, tooltip="From Draw nodes; later ones are drawn on top."), prefix="marks", min=1, max=16
                     ),
                     optional=True,
+                    tooltip="From Draw nodes; later ones are drawn on top. A further socket appears for each that is connected.",
                 ),
                 io.Combo.Input("task", options=list(TASKS), default="text_box", tooltip="What the marks ask for. It decides wording, lettering and bypass."),
                 io.String.Input(
@@ -153,8 +163,8 @@ class FlowInOneCompose(io.ComfyNode):
                     "bypass", display_name="bypass picture", options=list(BYPASS), default="by task", advanced=True,
                     tooltip="New picture: the model does not look at the picture's pixels. Edit: it does. By task is what it was trained on.",
                 ),
-                _size_input(),
-                _font_input(),
+                size_input(),
+                font_input(),
                 io.String.Input(
                     "spec",
                     optional=True,
@@ -162,7 +172,7 @@ class FlowInOneCompose(io.ComfyNode):
                     tooltip="A visual prompt as text, from a spec output. It takes the place of task, instruction, fit and bypass; connected marks are added.",
                 ),
             ],
-            outputs=_outputs(),
+            outputs=prompt_outputs(),
         )  # fmt: skip
 
     @classmethod
@@ -181,7 +191,7 @@ class FlowInOneCompose(io.ComfyNode):
         for number, (plan, photo) in enumerate(zip(plans, photos)):
             prompt = _with_marks(plan, gathered(sources, number, squaring_of(plan, photo)))
             prompts.append(_with_words(prompt, instruction) if spec is None else prompt)
-        return _output(cls, composed(prompts, photos, size, font_file(font)))
+        return prompt_output(cls, composed(prompts, photos, size, folders.font_file(font), image))
 
 
 def _plan(task: str, fit: str | None, bypass: bool | None) -> VisualPrompt:

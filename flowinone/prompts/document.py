@@ -33,7 +33,7 @@ _UPGRADES: dict[int, Callable[[dict], dict]] = {}
 
 def to_document(prompt: VisualPrompt) -> dict:
     """The document, made of dicts, lists, text and numbers."""
-    return {"version": VERSION, "task": prompt.task, "bypass": prompt.bypass} | _encode(prompt)
+    return {"version": VERSION, "task": prompt.task, "bypass": prompt.bypass} | encoded(prompt)
 
 
 def from_document(document: dict) -> VisualPrompt:
@@ -149,11 +149,11 @@ def _whole_number(digits: str) -> int | float:
     return int(digits) if len(digits) <= 20 else float(digits)
 
 
-def _encode(value: object) -> object:
+def encoded(value: object) -> object:
     if dataclasses.is_dataclass(value):
-        fields = {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {field.name: encoded(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": _TYPES[type(value)], **fields} if type(value) in _TYPES else fields
-    return [_encode(item) for item in value] if isinstance(value, tuple) else value
+    return [encoded(item) for item in value] if isinstance(value, tuple) else value
 
 
 _hints = functools.cache(typing.get_type_hints)
@@ -276,7 +276,7 @@ def _object_schema(kind: type, definitions: dict) -> dict:
             if properties[field.name].get("type") == "string":
                 properties[field.name]["minLength"] = 1
         else:
-            properties[field.name]["default"] = _encode(field.default)
+            properties[field.name]["default"] = encoded(field.default)
     return {
         "description": " ".join(inspect.getdoc(kind).partition("\n\n")[0].split()),
         "type": "object",

@@ -1,0 +1,54 @@
+/** FlowInOne Canvas in ComfyUI's page: the widget that draws visual prompts. */
+
+import { api } from "/scripts/api.js";
+import { app } from "/scripts/app.js";
+import { Language } from "./canvas/language.js";
+import { Panel } from "./canvas/panel.js";
+import { loadWords } from "./canvas/strings.js";
+
+const LEAST = [380, 560]; // CSS pixels of the node
+
+function makeCanvas(node, name, [, options]) {
+  const other = (wanted) => node.widgets?.find((widget) => widget.name === wanted);
+  let widget = null;
+  const panel = new Panel({
+    app,
+    api,
+    node,
+    language: new Language(options.language),
+    picture: { get: () => other("picture")?.value ?? "", set: (value) => (other("picture").value = value) },
+    size: () => other("size")?.value ?? 512,
+    font: () => other("font")?.value ?? null,
+    changed: () => widget?.callback?.(widget.value),
+  });
+  // A type that no widget of ComfyUI's has: Nodes 2.0 would put its own in this one's place.
+  widget = node.addDOMWidget(name, "flowinone_canvas", panel.element, {
+    getValue: () => panel.value,
+    setValue: (value) => (panel.value = value),
+    getMinHeight: () => 420,
+    hideOnZoom: false,
+    margin: 6,
+  });
+  widget.flowinone = panel;
+  const removed = widget.onRemove;
+  widget.onRemove = function () {
+    removed?.call(this);
+    panel.destroy();
+  };
+  return { widget, minWidth: LEAST[0], minHeight: LEAST[1] };
+}
+
+app.registerExtension({
+  name: "FlowInOne.Canvas",
+  async init() {
+    await loadWords(api, app.extensionManager?.setting?.get("Comfy.Locale") ?? "en");
+  },
+  getCustomWidgets() {
+    return { FLOWINONE_CANVAS: makeCanvas };
+  },
+  nodeCreated(node) {
+    if (node.comfyClass !== "FlowInOneCanvas") return;
+    const picture = node.widgets?.find(({ name }) => name === "picture");
+    if (picture) picture.hidden = true;
+  },
+});

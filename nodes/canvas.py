@@ -1,0 +1,73 @@
+"""FlowInOne Canvas."""
+
+import os
+
+from comfy_api.latest import io
+
+from ..comfyui_flowinone import folders
+from ..comfyui_flowinone.canvas import open_picture, picture_file
+from ..comfyui_flowinone.composing import as_image, composed
+from ..comfyui_flowinone.pictures import to_pictures
+from ..flowinone.prompts import PhotoCanvas, loads_many
+from ..flowinone.prompts.checks import PromptError
+from ..flowinone.prompts.language import language
+from .composing import font_input, prompt_outputs, size_input
+from .types import PROMPT_CATEGORY
+
+
+class FlowInOneCanvas(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FlowInOneCanvas",
+            display_name="FlowInOne Canvas",
+            category=PROMPT_CATEGORY,
+            description="Draw the prompt in the node: boxes, arrows, doodles, paths and words on a picture, or words on a plain ground.",
+            search_aliases=["flowinone", "draw", "paint", "annotate", "sketch", "visual prompt", "painter", "bbox editor"],
+            inputs=[
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture to draw on; it takes the place of one dropped on the canvas. Each picture of a batch gets the same drawing.",
+                ),
+                io.String.Input(
+                    "drawing",
+                    default="",
+                    multiline=True,
+                    socketless=True,
+                    extra_dict={"widgetType": "FLOWINONE_CANVAS", "language": language()},
+                    tooltip="The drawing as a visual prompt in JSON. It travels with the workflow.",
+                ),
+                io.String.Input(
+                    "picture",
+                    default="",
+                    socketless=True,
+                    extra_dict={"hidden": True},
+                    tooltip="The picture that was dropped on the canvas, a file in ComfyUI's input folder. It counts where no image is connected.",
+                ),
+                size_input(),
+                font_input(),
+            ],
+            outputs=prompt_outputs(),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, drawing, picture, size, font, image=None):
+        return os.path.getmtime(picture_file(picture)) if picture else None
+
+    @classmethod
+    def execute(cls, drawing, picture, size, font, image=None) -> io.NodeOutput:
+        if not drawing.strip():
+            raise PromptError("drawing", "is empty; draw on the canvas, or give a visual prompt as text (JSON)")
+        if image is not None:
+            photos = to_pictures(image)
+        elif picture:
+            photos = [open_picture(picture)]
+            image = as_image(photos[0])[None]
+        else:
+            photos = [None]
+        prompts = loads_many(drawing, len(photos))
+        if photos == [None] and isinstance(prompts[0].canvas, PhotoCanvas):
+            raise PromptError("image", "is not connected; connect a picture, drop one on the canvas, or choose a colour as ground")
+        prompt = composed(prompts, photos, size, folders.font_file(font), image)
+        return io.NodeOutput(prompt, prompt.images, prompt.as_text(), prompt.bypass[0])
