@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import flowinone
 from tests.host.comfyui.prompt import inputs_of
 from tests.host.conftest import ROOT
 
@@ -129,6 +130,7 @@ def test_a_graph_says_where_its_nodes_and_models_come_from(object_info, name):
         properties = node["properties"]
         assert properties["cnr_id"] == ("flowinone" if ours else "comfy-core")
         assert properties["ver"] and properties["Node name for S&R"] == node["type"]
+        assert not ours or properties["ver"] == flowinone.__version__
     (loader,) = (node for node in graph["nodes"] if node["type"] == "FlowInOneLoader")
     models = loader["properties"]["models"]
     assert [model["name"] for model in models] == loader["widgets_values"][:3]

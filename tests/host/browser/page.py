@@ -194,7 +194,8 @@ class ComfyPage:
 
     def complaint(self) -> str:
         """What the page says to be wrong with the workflow, "" if it says nothing, or soon stops."""
-        said = self.page.locator("[data-testid=error-overlay], .p-toast-message")
+        # A connection that was cut for a moment, as on a starved machine, is not the workflow's fault.
+        said = self.page.locator("[data-testid=error-overlay], .p-toast-message:not(:has-text('Reconnect'))")
         try:
             said.first.wait_for(state="hidden", timeout=10_000)  # it follows a choice with some delay
         except TimeoutError:
