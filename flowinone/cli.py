@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
         print(f"flowinone: {error}", file=sys.stderr)
         return 2
 
@@ -39,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_schema(commands)
     _add_convert(commands)
     _add_download(commands)
+    _add_train(commands)
+    _add_pack_data(commands)
     return parser
 
 
@@ -322,6 +324,69 @@ def _download(options: argparse.Namespace) -> int:
     for job in jobs:
         print(f"placed: {job.target}")
     return 0
+
+
+def _add_train(commands) -> None:
+    command = commands.add_parser(
+        "train",
+        help="train a network, fine-tune one, or make a LoRA",
+        description="Train as a YAML file says; its fields are those of flowinone.training.config.TrainingConfig. "
+        "A run that was stopped goes on from its last state. For several GPUs: accelerate launch -m flowinone train …",
+    )
+    command.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="the run's fields; without it, --set names all")
+    command.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field, lora.rank=8 for an inner one; repeatable")
+    command.add_argument("--restart", action="store_true", help="start anew, even if the run's folder holds a state")
+    command.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    import logging
+
+    from .training.config import read_config
+
+    config = read_config(options.config, options.set)
+    try:
+        from .training.loop import train
+    except ImportError as error:
+        raise ImportError(f'{error}; to train takes what the train extra lists: pip install ".[library,train]"') from error
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    result = train(config, resume=not options.restart)
+    for file in result.files:
+        print(f"written: {file}")
+    return 130 if result.stopped else 0
+
+
+def _add_pack_data(commands) -> None:
+    command = commands.add_parser(
+        "pack-data",
+        help="pack training pairs into shards",
+        description="Write training pairs into WebDataset shards, tar files of KEY.in.png and KEY.out.png and, for prompts that ask "
+        "for a new picture, KEY.type, which says t2i. A run that was stopped goes on where it was.",
+    )
+    command.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="a folder with pictures of the same names in input/ and output/, or with such folders in it; shards, as a file, their "
+        "folder or a pattern. A text file type beside the two, or NAME.type beside a prompt, says t2i",
+    )
+    command.add_argument("--out", required=True, metavar="DIR", help="the shards' folder")
+    command.add_argument("--name", default="shards", help="how the shards' names begin (default: shards)")
+    command.add_argument("--per-shard", type=_positive, default=1000, metavar="N", help="pairs of a shard (default: 1000)")
+    command.add_argument("--workers", type=_positive, metavar="N", help="processes (default: one per core)")
+    command.add_argument("--overwrite", action="store_true", help="write shards anew that exist")
+    command.set_defaults(run=_pack_data)
+
+
+def _pack_data(options: argparse.Namespace) -> int:
+    from .training.packing import pack
+
+    packed = pack(options.inputs, options.out, options.name, options.per_shard, options.workers, options.overwrite)
+    for name, reason in packed.left_out:
+        print(f"flowinone: {name} was left out: {reason}", file=sys.stderr)
+    for shard in packed.shards:
+        print(shard)
+    return 1 if packed.left_out else 0
 
 
 def _positive(text: str) -> int:

@@ -16,6 +16,8 @@ from torch import Tensor
 from . import checkpoint as weights
 from .autoencoder import autoencoder_from_state_dict, decode_latents, image_latents
 from .config import FlowInOneConfig
+from .lora import add_lora
+from .lora import load_lora as read_lora
 from .model import FlowInOneModel
 from .preprocess import as_rgb, latent_view, to_pixels, vision_view
 from .sampling import OnStep, check_solver, draw_noise, guided_velocity, integrate, source_latent
@@ -135,6 +137,13 @@ class FlowInOnePipeline(DiffusionPipeline):
         images = latents if output_type == "latent" else self.decode(latents, output_type)
         self.maybe_free_model_hooks()
         return FlowInOnePipelineOutput(images=images) if return_dict else (images,)
+
+    def load_lora(self, path: str | os.PathLike, strength: float = 1.0) -> int:
+        """Add a LoRA of `flowinone train` to the network's weights; how many matrices it changed. The negative strength takes it away.
+
+        Raises CheckpointError for other files, ValueError for a LoRA of another network.
+        """
+        return add_lora(self.model.velocity_network, read_lora(path), strength)
 
     def enable_sequential_cpu_offload(self, *arguments, **settings) -> None:
         """Not supported: raises ValueError. For little GPU memory there is ComfyUI, or `dtype=torch.bfloat16`."""

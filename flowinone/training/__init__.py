@@ -1,0 +1,1 @@
+"""Training FlowInOne: losses, data, the loop, LoRA."""

@@ -1,0 +1,266 @@
+"""The training loop: any number of processes, exact resume, logs, sample sheets."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..model.names import upstream_name
+from ..pictures import as_rgb
+from ..pipeline import FlowInOnePipeline
+from . import snapshots
+from .config import TrainingConfig, as_fields
+from .data import Mixture, TrainingPictures, loader, on_device, open_source
+from .objective import Chance, Objective
+from .parts import MovingAverage, adapter_tensors, build, decay_groups, training_only
+
+log = logging.getLogger("flowinone.training")
+
+
+@dataclasses.dataclass
+class Result:
+    """How a run ended: the losses [steps] of this process's part of it, the files it wrote, and whether it was stopped early."""
+
+    losses: list[float]
+    files: list[Path]
+    stopped: bool
+
+
+def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, dict[str, float]], None] | None = None) -> Result:
+    """Train as the configuration says, from the last state in its folder if there is one and `resume` is set.
+
+    Resumed runs have the losses of uninterrupted ones: all chance follows from seed and step. Ctrl-C ends a run after its step, with
+    its state saved. Raises ConfigError, CheckpointError and SnapshotError with the remedy; the last good state always stays.
+    """
+    accelerator = Accelerator(
+        # Left alone, several processes without a GPU would look for one.
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision=config.precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    out = Path(config.out)
+    objective = build(config)
+    if accelerator.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text(json.dumps(as_fields(config), indent=1), encoding="utf-8")
+    average = MovingAverage(objective, config.ema) if config.ema else None
+    groups = decay_groups(objective, config.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+    start = _resumed(objective, average, optimizer, out, accelerator) if resume else 0
+
+    latent_shape = objective.model.config.latent_shape
+    pictures = TrainingPictures(
+        Mixture([(open_source(source.path), source.weight) for source in config.data], config.seed),
+        batch_size=config.batch_size,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        start=start * config.accumulation,
+        steps=(config.steps - start) * config.accumulation,
+        vision_size=objective.vision.image_size,
+        image_size=latent_shape[1] * 2 ** (len(objective.vae.config.block_out_channels) - 1),
+    )
+    batches = iter(loader(pictures, config.workers))
+    wrapped, optimizer = accelerator.prepare(objective, optimizer)
+    if average is not None:
+        average.values = {name: value.to(accelerator.device) for name, value in average.values.items()}
+    writer = _writer(out) if accelerator.is_main_process else None
+    stop = _Stop()
+    result = Result([], [], False)
+    began = time.monotonic()
+    step = start
+    with stop:
+        while step < config.steps and not stop.asked:
+            # Dropout, too, is the same after a resume.
+            torch.manual_seed((config.seed * 7919 + step) * 1024 + accelerator.process_index)
+            terms = _step(config, wrapped, optimizer, batches, step, accelerator, latent_shape)
+            if average is not None:
+                average.update(objective, step)
+            step += 1
+            result.losses.append(terms["loss"])
+            if on_step is not None:
+                on_step(step, terms)
+            if accelerator.is_main_process:
+                _report(config, writer, step, start, terms, began)
+                if step % config.sample_every == 0 and config.samples:
+                    _sample_sheet(config, objective, average, step, out, writer)
+                if step % config.checkpoint_every == 0 or step == config.steps:
+                    _save(config, objective, average, optimizer, step, out)
+        result.stopped = step < config.steps
+    if accelerator.is_main_process:
+        if result.stopped and step > start and step % config.checkpoint_every:
+            _save(config, objective, average, optimizer, step, out)
+        result.files = _export(config, objective, average, out)
+        if writer is not None:
+            writer.close()
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return result
+
+
+def _step(config: TrainingConfig, wrapped, optimizer, batches, step: int, accelerator: Accelerator, latent_shape) -> dict[str, float]:
+    """One optimizer step; the loss and its terms, averaged over its batches and processes."""
+    sums: dict[str, Tensor] = {}
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * _rate(config, step)
+    for part in range(config.accumulation):
+        batch = next(batches)
+        number = (step * config.accumulation + part) * accelerator.num_processes + accelerator.process_index
+        count = len(batch["bypass"])
+        chance = Chance.draw(config.seed, number, count, latent_shape, config.null_probability).to(accelerator.device)
+        last = part == config.accumulation - 1
+        with contextlib.nullcontext() if last else accelerator.no_sync(wrapped):
+            loss, terms = wrapped(on_device(batch, accelerator.device), chance)
+            accelerator.backward(loss / config.accumulation)
+        for name, term in {"loss": loss.detach(), **terms}.items():
+            sums[name] = sums.get(name, 0) + term / config.accumulation
+    if config.clip:
+        accelerator.clip_grad_norm_(wrapped.parameters(), config.clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    names = sorted(sums)
+    values = accelerator.reduce(torch.stack([sums[name] for name in names]), "mean").tolist()
+    if not math.isfinite(values[names.index("loss")]):
+        raise FloatingPointError(f"the loss is {values[names.index('loss')]} at step {step + 1}; lower learning_rate, or train with precision no")
+    return dict(zip(names, values))
+
+
+def _rate(config: TrainingConfig, step: int) -> float:
+    """The learning rate's factor: up in `warmup` steps, then constant or down along a cosine."""
+    up = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    if config.schedule == "constant" or step < config.warmup:
+        return up
+    share = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _state(objective: Objective) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
+
+
+def _save(config: TrainingConfig, objective: Objective, average: MovingAverage | None, optimizer, step: int, out: Path) -> None:
+    tensors = {"weights": _state(objective)} | ({"average": average.values} if average else {})
+    snapshots.save(out / "states", step, tensors, optimizer.state_dict(), {"mode": config.mode, "seed": config.seed}, config.keep)
+    log.info("state of step %d saved", step)
+
+
+def _resumed(objective: Objective, average: MovingAverage | None, optimizer, out: Path, accelerator: Accelerator) -> int:
+    """Take the last state over; the number of steps done."""
+    found = snapshots.latest(out / "states")
+    if found is None:
+        return 0
+    tensors, state, facts = snapshots.load(found)
+    learning = _state(objective)
+    if learning.keys() != tensors["weights"].keys():
+        raise snapshots.SnapshotError(f"{found} is the state of another kind of run; choose another folder as out, or delete this one")
+    for name, parameter in learning.items():
+        parameter.data.copy_(tensors["weights"][name])
+    if average is not None and "average" in tensors:
+        average.values = tensors["average"]
+    optimizer.load_state_dict(state)
+    if accelerator.is_main_process:
+        log.info("going on from step %d", facts["step"])
+    return facts["step"]
+
+
+def _export(config: TrainingConfig, objective: Objective, average: MovingAverage | None, out: Path) -> list[Path]:
+    """Write what was learnt as files that pipeline and ComfyUI load, averaged if there is an average; their paths."""
+    written = []
+    with average.swapped(objective) if average is not None else contextlib.nullcontext():
+        if config.mode == "lora":
+            tensors = adapter_tensors(objective.model.velocity_network, config.lora)
+            written.append(_write(out / "lora.safetensors", tensors, {}))
+        else:
+            # Public names and every tensor that came along, so that other programs can go on from it as well.
+            tensors = training_only(config.checkpoint) if config.checkpoint else {}
+            if objective.features is not None:
+                tensors |= objective.features.checkpoint()
+            tensors |= {upstream_name(name): tensor for name, tensor in objective.model.state_dict().items()}
+            facts = json.dumps(dataclasses.asdict(objective.model.config))
+            written.append(_write(out / "flowinone.safetensors", tensors, {"flowinone.config": facts}))
+        if config.train_vision:
+            written.append(_write(out / "vision.safetensors", objective.vision.state_dict(), {}))
+    return written
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, unfinished, {"format": "pt"} | metadata)
+    os.replace(unfinished, path)
+    return path
+
+
+def _report(config: TrainingConfig, writer, step: int, start: int, terms: dict[str, float], began: float) -> None:
+    if writer is not None:
+        for name, value in terms.items():
+            writer.add_scalar(f"loss/{name}", value, step)
+    if step % config.log_every and step != config.steps:
+        return
+    each = (time.monotonic() - began) / (step - start)
+    left = each * (config.steps - step)
+    parts = "  ".join(f"{name} {value:.4f}" for name, value in terms.items() if name != "loss")
+    log.info("step %d of %d  loss %.4f  (%s)  %.2f s a step  %s left", step, config.steps, terms["loss"], parts, each, _duration(left))
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = int(seconds // 60) % 60, int(seconds // 3600)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {int(seconds % 60)} s" if minutes else f"{int(seconds)} s"
+
+
+def _writer(out: Path):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(out / "logs"))
+
+
+@torch.no_grad()
+def _sample_sheet(config: TrainingConfig, objective: Objective, average: MovingAverage | None, step: int, out: Path, writer) -> None:
+    """Answer the sample prompts and lay prompt and answer beside each other."""
+    prompts = [as_rgb(Image.open(path)) for path in config.samples]
+    pipeline = FlowInOnePipeline(objective.model, objective.vision, objective.vae)
+    pipeline.set_progress_bar_config(disable=True)
+    with average.swapped(objective) if average is not None else contextlib.nullcontext():
+        answers = pipeline(prompts, steps=config.sample_steps, guidance_scale=config.guidance_scale, generator=config.seed).images
+    side = answers[0].width
+    sheet = Image.new("RGB", (2 * side, side * len(answers)))
+    for row, (prompt, answer) in enumerate(zip(prompts, answers)):
+        sheet.paste(prompt.resize((side, side)), (0, row * side))
+        sheet.paste(answer, (side, row * side))
+    folder = out / "samples"
+    folder.mkdir(exist_ok=True)
+    sheet.save(folder / f"step_{step:08d}.png")
+
+
+class _Stop:
+    """Within a `with` block, the first Ctrl-C or TERM only asks to stop; a second one stops at once."""
+
+    def __init__(self):
+        self.asked = False
+
+    def __enter__(self) -> "_Stop":
+        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number, frame) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        log.warning("stopping after this step; press Ctrl-C again to stop at once")

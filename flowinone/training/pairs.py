@@ -1,0 +1,146 @@
+"""A training pair, a prompt picture and the picture that answers it: as files store it and as training sees it."""
+
+import abc
+import dataclasses
+import io
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ..composing import CHUNK, embedded_prompt
+from ..pictures import as_rgb
+from ..prompts import PromptError
+
+TEXT_TO_IMAGE = "t2i"
+TYPES = (TEXT_TO_IMAGE, "c2i")
+"""What a pair's type can be (upstream: `scripts/wds_organize/unified_to_tars.py`); only the first turns the dual path off."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+LONGEST_TYPE = 64
+"""Bytes of a type that are looked at."""
+
+
+class BrokenPair(ValueError):
+    """A pair that cannot be trained on: its `name`, and the `reason`."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A prompt and its answer as RGB pictures of any sizes; `bypass` is whether the model's dual path is off."""
+
+    input: Image.Image
+    output: Image.Image
+    bypass: bool
+    name: str
+
+
+class PairSource(Protocol):
+    """Pairs by their number. Data loaders copy sources to other processes, so one can be pickled and holds no open files."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def pair(self, index: int) -> Pair:
+        """Raises BrokenPair for one that cannot be used."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A pair as stored: the bytes of two picture files, and its type if it has one."""
+
+    name: str
+    input: bytes
+    output: bytes
+    type: str | None
+
+
+class StoredPairs(abc.ABC):
+    """Pairs on a disk, as two picture files each. `left_out` are files that make no pair: names and reasons."""
+
+    name: str
+    left_out: list[tuple[str, str]]
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def key(self, index: int) -> str:
+        """What the pair is called within its folder or shard, without suffixes."""
+
+    @abc.abstractmethod
+    def pair_name(self, index: int) -> str:
+        """What the pair is called in messages: where it is."""
+
+    @abc.abstractmethod
+    def record(self, index: int) -> Record:
+        """Raises BrokenPair for one that cannot be read."""
+
+    def pair(self, index: int) -> Pair:
+        return opened(self.record(index))[0]
+
+
+def opened(record: Record) -> tuple[Pair, tuple[Image.Image, Image.Image]]:
+    """The pair, and both pictures as their files have them. Raises BrokenPair for bytes that are no picture, and an unknown type.
+
+    A pair without a type goes as the document in its prompt picture says (`flowinone compose` writes one), else through the dual path.
+    """
+    if record.type not in (None, *TYPES):
+        raise BrokenPair(record.name, f"its type is {record.type!r}; expected {' or '.join(TYPES)}, or none")
+    input, stored_input = _picture(record, "input")
+    output, stored_output = _picture(record, "output")
+    bypass = record.type == TEXT_TO_IMAGE
+    if record.type is None:
+        try:
+            prompt = embedded_prompt(stored_input)
+        except PromptError as error:
+            raise BrokenPair(record.name, f"its input's {CHUNK} cannot be read ({error}); a type does without") from None
+        bypass = prompt is not None and prompt.bypass
+    return Pair(input, output, bypass, record.name), (stored_input, stored_output)
+
+
+def _picture(record: Record, part: str) -> tuple[Image.Image, Image.Image]:
+    content = getattr(record, part)
+    if not content:
+        raise BrokenPair(record.name, f"its {part} is empty")
+    try:
+        # The formats are named because others start programs (EPS) or are no pictures to train on.
+        stored = Image.open(io.BytesIO(content), formats=_FORMATS)
+        return as_rgb(stored), stored
+    except UnidentifiedImageError:
+        raise BrokenPair(record.name, f"its {part} is no picture ({', '.join(_FORMATS)})") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers fail in any way on damaged bytes, which must not end a run of days
+        raise BrokenPair(record.name, f"its {part} cannot be read: {error or type(error).__name__}") from None
+
+
+def type_word(content: bytes) -> str | None:
+    """The type that a `type` file says, None for an empty one."""
+    return content[:LONGEST_TYPE].decode("utf-8", "replace").strip() or None
+
+
+class Texts:
+    """Millions of short texts as two buffers: little memory, nothing that a forked process would have to copy, quickly pickled."""
+
+    def __init__(self, texts: Iterable[str]):
+        # File names can hold halves of characters.
+        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+        self._joined = b"".join(encoded)
+        self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> str:
+        start = self._ends[index - 1] if index else 0
+        return self._joined[start : self._ends[index]].decode("utf-8", "surrogatepass")

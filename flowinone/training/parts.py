@@ -1,0 +1,160 @@
+"""The models of a training run, made or loaded as its configuration says."""
+
+import re
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recomputed
+from transformers.models.janus.configuration_janus import JanusVisionConfig
+
+from .. import checkpoint
+from ..autoencoder import autoencoder_from_state_dict
+from ..config import FlowInOneConfig
+from ..lora import PREFIX
+from ..model import FlowInOneModel
+from ..model.names import TRAINING_ONLY
+from ..vision import VisionEncoder
+from ..weightfile import open_weights
+from .config import ConfigError, LoraSettings, TrainingConfig
+from .features import TargetFeatures
+from .objective import Objective
+
+
+def build(config: TrainingConfig) -> Objective:
+    """The objective with every part in float32 on the CPU; what is to be trained asks for gradients, nothing else does.
+
+    Raises ConfigError for settings that make no network, CheckpointError for files that are not what they should be.
+    """
+    torch.manual_seed(config.seed)
+    if config.mode == "scratch":
+        try:
+            shape = FlowInOneConfig(**config.network)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"network: {error}") from None
+        model = fresh_network(shape)
+    else:
+        tensors, shape = checkpoint.load_network(config.checkpoint, torch.float32)
+        heads = dict(coarse_heads=shape.coarse_heads, context_heads=shape.context_heads)
+        model = FlowInOneModel.from_state_dict(tensors, **heads)
+    if config.vision:
+        vision = VisionEncoder.from_state_dict(checkpoint.load_vision(config.vision, torch.float32))
+    else:
+        vision = VisionEncoder(JanusVisionConfig(**config.tower))
+    vae = autoencoder_from_state_dict(checkpoint.load_autoencoder(config.vae, torch.float32))
+    features = None
+    if config.contrastive_weight and config.mode == "finetune":
+        features = TargetFeatures.from_checkpoint(training_only(config.checkpoint))
+    objective = Objective(model, vision, vae, features, config.kl_weight, config.contrastive_weight)
+
+    # Tensors of a file may be mapped read-only, and two parts must not share one that is trained.
+    for parameter in objective.parameters():
+        parameter.data = parameter.data.clone()
+    objective.requires_grad_(False).eval()
+    if config.mode == "lora":
+        add_adapters(model.velocity_network, config.lora)
+    else:
+        model.requires_grad_(True)
+        if features is not None:
+            features.head.requires_grad_(True)
+            features.temperature.requires_grad_(True)
+    if config.train_vision:
+        vision.requires_grad_(True)
+    if config.gradient_checkpointing:
+        recompute(model.velocity_network)
+    return objective
+
+
+def training_only(path: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint that inference does not read, under their own names; none in a converted one."""
+    file = open_weights(path)
+    return {name: file[name] for name in file if name.startswith(TRAINING_ONLY)}
+
+
+def fresh_network(config: FlowInOneConfig) -> FlowInOneModel:
+    """A network with random weights: torch's own, and small tables of positions."""
+    model = FlowInOneModel(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith("positions.table"):
+            nn.init.trunc_normal_(parameter, std=0.02)
+    return model
+
+
+def add_adapters(network: nn.Module, settings: LoraSettings) -> None:
+    """Put low-rank updates, and nothing else that learns, beside the matrices that the settings name."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and re.fullmatch(settings.layers, name)]
+    if not names:
+        raise ConfigError(f"lora.layers is {settings.layers!r}, which fits no matrix; names are such as coarse.blocks.0.mlp.w0")
+    adapters = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=names)
+    inject_adapter_in_model(adapters, network)
+
+
+def adapter_tensors(network: nn.Module, settings: LoraSettings) -> dict[str, Tensor]:
+    """The low-rank updates as `flowinone.lora` and ComfyUI read them."""
+    tensors = {}
+    for name, parameter in network.named_parameters():
+        if match := re.fullmatch(r"(.+)\.lora_([AB])\.default\.weight", name):
+            tensors[f"{PREFIX}{match[1]}.lora_{match[2]}.weight"] = parameter.detach().cpu().contiguous()
+            tensors[f"{PREFIX}{match[1]}.alpha"] = torch.tensor(float(settings.alpha))
+    return tensors
+
+
+def recompute(network: nn.Module) -> None:
+    """Let every block's inner results be computed again for its gradients instead of being kept."""
+    for stage in (network.coarse, network.fine):
+        for block in stage.blocks:
+            block.forward = _Recomputed(block.forward)
+
+
+class _Recomputed:
+    """A block's forward, kept out of its modules so that a copy of the block is one."""
+
+    def __init__(self, forward):
+        self.plain = forward
+
+    def __call__(self, *arguments):
+        if not torch.is_grad_enabled():
+            return self.plain(*arguments)
+        return recomputed(self.plain, *arguments, use_reentrant=False)
+
+
+def decay_groups(objective: nn.Module, weight_decay: float) -> list[dict]:
+    """The optimizer's parameter groups: no decay on `nodecay_*`."""
+    learning = [(name, parameter) for name, parameter in objective.named_parameters() if parameter.requires_grad]
+    spared = [parameter for name, parameter in learning if name.rsplit(".", 1)[-1].startswith("nodecay_")]
+    others = [parameter for name, parameter in learning if not name.rsplit(".", 1)[-1].startswith("nodecay_")]
+    return [{"params": others, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+
+
+class MovingAverage:
+    """An exponential moving average of what learns, by name, in float32; warmed up, so that early steps are forgotten soon."""
+
+    def __init__(self, objective: nn.Module, decay: float):
+        self.decay = decay
+        self.values = {name: p.detach().float().clone() for name, p in objective.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def update(self, objective: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        learning = {name: p for name, p in objective.named_parameters() if name in self.values}
+        torch._foreach_lerp_(list(self.values.values()), [learning[name].float() for name in self.values], 1 - decay)
+
+    def swapped(self, objective: nn.Module) -> "_Swapped":
+        """Within a `with` block the objective has the averages for weights."""
+        return _Swapped(objective, self.values)
+
+
+class _Swapped:
+    def __init__(self, objective: nn.Module, values: dict[str, Tensor]):
+        self.learning = {name: p for name, p in objective.named_parameters() if name in values}
+        self.values = values
+
+    def __enter__(self) -> None:
+        self.kept = {name: p.data for name, p in self.learning.items()}
+        for name, parameter in self.learning.items():
+            parameter.data = self.values[name].to(parameter)
+
+    def __exit__(self, *exception) -> None:
+        for name, parameter in self.learning.items():
+            parameter.data = self.kept[name]

@@ -1,0 +1,125 @@
+"""WebDataset shards as upstream packs them (`scripts/wds_organize/unified_to_tars.py`): tar files of `KEY.in.png`, `KEY.out.png`, `KEY.type`."""
+
+import os
+import re
+import tarfile
+from collections.abc import Iterable, Mapping
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from .pairs import LONGEST_TYPE, SUFFIXES, BrokenPair, Record, StoredPairs, Texts, type_word
+
+_MEMBER = re.compile(r"(.+)\.(?:(in|out)(\.\w+)|(type))", re.IGNORECASE)
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+"""How files of gzip, bzip2, xz and zstandard begin."""
+_END = bytes(tarfile.BLOCKSIZE)
+"""The block that ends a tar file."""
+
+
+class Shard(StoredPairs):
+    """The pairs of a tar file, in its order. It is gone through once, header by header; then every pair is read where it is.
+
+    Pictures may have any of `SUFFIXES`. A file that is cut off or damaged gives the pairs before that place.
+    """
+
+    def __init__(self, path: str):
+        self.name = path
+        samples, trouble = _index(path)
+        self.left_out = []
+        whole = []
+        for number, (key, parts) in enumerate(samples):
+            missing = [part for part in ("in", "out") if part not in parts]
+            if missing:
+                self.left_out.append((f"{path}:{key}", f"it has no {' and no '.join(missing)} picture"))
+            elif trouble and number == len(samples) - 1 and not _has_all(parts, samples[:-1]):
+                self.left_out.append((f"{path}:{key}", "the file ends before the type that it may have"))
+            else:
+                whole.append((key, parts))
+        if trouble:
+            self.left_out.append((path, f"{trouble}; of its pairs, {len(whole)} are used"))
+        self._keys = Texts(key for key, _ in whole)
+        self._types = Texts(parts.get("type") or "" for _, parts in whole)
+        places = [(*parts["in"], *parts["out"]) for _, parts in whole]
+        self._places = np.array(places, dtype=np.int64).reshape(-1, 4)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def key(self, index: int) -> str:
+        return self._keys[index]
+
+    def pair_name(self, index: int) -> str:
+        return f"{self.name}:{self._keys[index]}"
+
+    def record(self, index: int) -> Record:
+        name = self.pair_name(index)
+        start, size, output_start, output_size = self._places[index].tolist()
+        try:
+            # Opened anew each time: a file position that processes share would be no position, and data sets have more shards
+            # than a process may have open.
+            with open(self.name, "rb") as file:
+                file.seek(start)
+                input = file.read(size)
+                file.seek(output_start)
+                output = file.read(output_size)
+        except OSError as error:
+            raise BrokenPair(name, str(error)) from None
+        return Record(name, input, output, self._types[index] or None)
+
+
+def _index(path: str) -> tuple[list[tuple[str, dict]], str | None]:
+    """Keys, and for each the (offset, size) of `in` and `out`, and its `type`, as far as there are; and what is wrong with the file."""
+    samples: list[tuple[str, dict]] = []
+    latest: dict[str, dict] = {}
+    with open(path, "rb") as file:
+        if file.read(5).startswith(_COMPRESSED):
+            return [], "it is compressed; unpack it, since pairs are read from all over a shard"
+        length = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        reached = 0
+        try:
+            for member in tarfile.open(fileobj=file, mode="r:"):
+                end = member.offset_data + member.size
+                if not member.offset_data <= end <= length:
+                    break
+                reached = end + -end % tarfile.BLOCKSIZE
+                match = _MEMBER.fullmatch(member.name)
+                if not match or not member.isreg() or (match[2] and match[3].lower() not in SUFFIXES):
+                    continue
+                key, part = match[1], (match[2] or match[4]).lower()
+                if part in latest.get(key, (part,)):
+                    # A key that comes again is another sample, as it is to WebDataset.
+                    latest[key] = {}
+                    samples.append((key, latest[key]))
+                latest[key][part] = (member.offset_data, member.size)
+                if part == "type":
+                    file.seek(member.offset_data)
+                    latest[key][part] = type_word(file.read(min(member.size, LONGEST_TYPE)))
+        except (tarfile.TarError, ValueError):
+            pass  # for the check below, which finds what tarfile takes for the end of the file, too
+        file.seek(reached)
+        if file.read(tarfile.BLOCKSIZE) == _END:
+            return samples, None
+    return samples, f"it is cut off or damaged at byte {reached}" if reached else "it is no tar file"
+
+
+def _has_all(last: dict, others: list[tuple[str, dict]]) -> bool:
+    """Whether the last sample of a file that was cut off is complete. Pairs without their type would learn on the wrong path."""
+    return "type" in last or any("type" not in parts for _, parts in others)
+
+
+def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+    """Write samples, each a key and its files by suffix, as a tar file: whole or not at all, and the same bytes for the same samples."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as archive:
+            for key, files in samples:
+                for suffix, content in files.items():
+                    member = tarfile.TarInfo(f"{key}.{suffix}")
+                    member.size = len(content)
+                    archive.addfile(member, BytesIO(content))
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,76 @@
+"""A run's state on disk, to go on from: whole or not there at all."""
+
+import errno
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+_NAME = re.compile(r"step_(\d+)")
+
+
+class SnapshotError(OSError):
+    """A state that could not be written or read; the message says which and what to do."""
+
+
+def save(folder: Path, step: int, tensors: dict[str, dict[str, Tensor]], optimizer: dict, facts: dict, keep: int) -> Path:
+    """Write `folder`/step_N with a safetensors file for each entry of `tensors`, then remove all but the last `keep`.
+
+    What cannot be written whole leaves nothing behind and removes nothing. Raises SnapshotError then.
+    """
+    target = folder / f"step_{step:08d}"
+    unfinished = folder / f".unfinished_{step:08d}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+        for name, values in tensors.items():
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in values.items()}, unfinished / f"{name}.safetensors")
+        torch.save(optimizer, unfinished / "optimizer.pt")
+        (unfinished / "state.json").write_text(json.dumps(facts | {"step": step}, indent=1), encoding="utf-8")
+        for file in unfinished.iterdir():
+            _flush(file)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(unfinished, target)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        full = error.errno == errno.ENOSPC
+        remedy = "make room" if full else "see to the folder"
+        raise SnapshotError(f"{target} could not be written ({error.strerror or error}); {remedy}, then start again: training goes on from {describe(latest(folder))}") from error
+    for old in steps(folder)[:-keep]:
+        shutil.rmtree(folder / f"step_{old:08d}", ignore_errors=True)
+    return target
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps whose states are there, in order."""
+    found = (_NAME.fullmatch(entry.name) for entry in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(int(match[1]) for match in found if match)
+
+
+def latest(folder: Path) -> Path | None:
+    present = steps(folder)
+    return folder / f"step_{present[-1]:08d}" if present else None
+
+
+def describe(snapshot: Path | None) -> str:
+    return f"step {int(_NAME.fullmatch(snapshot.name)[1])}" if snapshot else "its beginning"
+
+
+def load(snapshot: Path) -> tuple[dict[str, dict[str, Tensor]], dict, dict]:
+    """What `save` was given: tensors, the optimizer's state and facts. Raises SnapshotError for a damaged one."""
+    try:
+        tensors = {file.stem: load_file(file) for file in snapshot.glob("*.safetensors")}
+        optimizer = torch.load(snapshot / "optimizer.pt", map_location="cpu", weights_only=True)
+        return tensors, optimizer, json.loads((snapshot / "state.json").read_text(encoding="utf-8"))
+    except Exception as error:  # a damaged file can fail in any way
+        raise SnapshotError(f"{snapshot} cannot be read ({error}); delete it, and training goes on from the one before") from error
+
+
+def _flush(file: Path) -> None:
+    with open(file, "r+b") as stream:
+        os.fsync(stream.fileno())

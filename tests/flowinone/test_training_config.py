@@ -1,0 +1,64 @@
+"""What a training run's file may say."""
+
+import json
+
+import pytest
+
+from flowinone.training.config import ConfigError, Source, as_fields, read_config
+
+LEAST = ["out=run", "data=[pairs]", "checkpoint=a.pth", "vision=b", "vae=c"]
+
+
+def test_a_file_and_changes_make_a_configuration(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("out: run\ndata: [pairs, {path: more, weight: 3}]\ncheckpoint: a.pth\nvision: b\nvae: c\nlora: {rank: 4}\n")
+    config = read_config(file, ["learning_rate=1e-4", "lora.alpha=8", "mode=lora", "betas=[0.9, 0.95]", "precision=no"])
+    assert config.data == (Source("pairs", 1), Source("more", 3.0))
+    assert (config.learning_rate, config.lora.rank, config.lora.alpha, config.betas) == (1e-4, 4, 8.0, (0.9, 0.95))
+    assert config.precision == "no"
+
+
+def test_a_configuration_survives_a_file(tmp_path):
+    config = read_config(None, [*LEAST, "samples=[x.png]", "network={coarse_width: 64}"])
+    file = tmp_path / "again.yaml"
+    file.write_text(json.dumps(as_fields(config)))  # JSON is YAML
+    assert read_config(file) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (["nonsense"], "write field=value"),
+        (["stepz=3"], "stepz is no field"),
+        (["lora.rang=3"], "lora.rang is no field"),
+        (["steps=many"], "steps is 'many'; expected a whole number"),
+        (["steps=0"], "steps is 0; expected at least 1"),
+        (["steps=true"], "expected a whole number"),
+        (["mode=dream"], "choose one of scratch, finetune, lora"),
+        (["data=[]"], "data is empty"),
+        (["data=pairs"], "data is 'pairs'; expected a list"),
+        (["data=[{path: a, weight: 0}]"], "expected more than 0"),
+        (["data=[{weight: 2}]"], r"data\[0\].path is missing"),
+        (["ema=1"], "expected 0 (off) to less than 1"),
+        (["betas=[0.9]"], "betas is"),
+        (["checkpoint=''"], "checkpoint is empty"),
+        (["mode=scratch"], "checkpoint has no place"),
+        (["vae=''"], "vae is empty"),
+        (["vision=''"], "vision is empty"),
+        (["steps.more=1"], "steps"),
+    ],
+)
+def test_what_cannot_be_is_named(changes, sentence):
+    with pytest.raises(ConfigError) as error:
+        read_config(None, [*LEAST, "steps=10", *changes])
+    assert sentence.replace("\\", "") in str(error.value)
+
+
+def test_files_that_are_none(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("a: [")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        read_config(file)
+    file.write_text("just words")
+    with pytest.raises(ConfigError, match="holds no fields"):
+        read_config(file)

@@ -1,0 +1,191 @@
+"""Training runs on the tiny models: they learn, stop anywhere, and go on as if they had not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from flowinone import FlowInOnePipeline
+from flowinone.checkpoint import load_network
+from flowinone.training import snapshots
+from flowinone.training.config import read_config
+from flowinone.training.loop import train
+from flowinone.training.objective import Chance
+from flowinone.training.parts import build
+from tests import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Tiny models, and eight pairs: noise to noise of one colour."""
+    folder = tmp_path_factory.mktemp("training")
+    models = tiny.write_models(folder / "models")
+    random = np.random.default_rng(0)
+    for side in ("input", "output"):
+        (folder / "pairs" / side).mkdir(parents=True)
+    for number in range(8):
+        prompt = random.integers(0, 255, (64, 64, 3), np.uint8)
+        answer = np.full((64, 64, 3), (200, 40, 90), np.uint8)
+        Image.fromarray(prompt).save(folder / "pairs" / "input" / f"{number}.png")
+        Image.fromarray(answer).save(folder / "pairs" / "output" / f"{number}.png")
+    return folder, models
+
+
+@pytest.fixture
+def fields(files, tmp_path):
+    """A run's fields as a YAML file and changes to it."""
+    folder, models = files
+    settings = {
+        "out": str(tmp_path / "run"), "data": [str(folder / "pairs")], **{name: str(path) for name, path in models.items()},
+        "steps": 4, "batch_size": 2, "warmup": 0, "learning_rate": 1e-3, "ema": 0.9, "workers": 0, "log_every": 1,
+        "checkpoint_every": 2, "sample_every": 100, "null_probability": 0.3, "contrastive_weight": 0,
+    }  # fmt: skip
+
+    def make(**changes):
+        file = tmp_path / "run.yaml"
+        file.write_text(json.dumps(settings | changes), encoding="utf-8")
+        return file
+
+    return make
+
+
+def run(file, **options):
+    return train(read_config(file), **options)
+
+
+def test_training_lowers_the_loss_and_logs_it(fields, tmp_path):
+    losses = run(fields(steps=14, kl_weight=0.0, checkpoint_every=100)).losses
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+    (log,) = (tmp_path / "run" / "logs").iterdir()
+    assert log.stat().st_size > 1000
+
+
+def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(fields, tmp_path):
+    whole = run(fields(out=str(tmp_path / "whole"), steps=6, accumulation=2)).losses
+    first = run(fields(out=str(tmp_path / "parts"), steps=4, accumulation=2)).losses
+    second = run(fields(out=str(tmp_path / "parts"), steps=6, accumulation=2)).losses
+    assert first + second == whole
+    one, other = (load_file(tmp_path / name / "flowinone.safetensors") for name in ("whole", "parts"))
+    assert all(one[name].equal(other[name]) for name in one)
+
+
+def test_stopping_saves_the_state_after_the_step(fields, tmp_path):
+    def stop(step, terms):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    result = run(fields(steps=50, checkpoint_every=20), on_step=stop)
+    assert result.stopped and len(result.losses) == 3
+    assert snapshots.steps(tmp_path / "run" / "states") == [3]
+    assert len(run(fields(steps=5)).losses) == 2
+
+
+def test_a_killed_run_goes_on_from_its_last_state(fields, tmp_path):
+    file = fields(steps=400, checkpoint_every=2)
+    states = tmp_path / "run" / "states"
+    process = subprocess.Popen([sys.executable, "-m", "flowinone", "train", str(file)], cwd=ROOT, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not snapshots.steps(states) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    done = snapshots.steps(states)[-1]
+    assert 0 < done < 400
+    assert len(run(fields(steps=done + 2)).losses) == 2
+
+
+def test_two_processes_train_together(fields, tmp_path):
+    file = fields(steps=3)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    finished = subprocess.run(
+        [*command, "-m", "flowinone", "train", str(file)],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert finished.stderr.count("step 3 of 3") == 1
+    trained, _ = load_network(tmp_path / "run" / "flowinone.safetensors")
+    assert all(tensor.isfinite().all() for tensor in trained.values())
+
+
+def test_everything_of_the_checkpoint_is_kept(fields, files, tmp_path):
+    public = tiny.network_weights()
+    extra = {"open_clip.note": torch.arange(3.0)}
+    save_file(public | extra, tmp_path / "public.safetensors")
+    run(fields(checkpoint=str(tmp_path / "public.safetensors"), steps=2))
+    written = load_file(tmp_path / "run" / "flowinone.safetensors")
+    assert written.keys() == public.keys() | extra.keys()
+    assert written["open_clip.note"].equal(extra["open_clip.note"])
+    moved = [name for name in public if not written[name].equal(public[name])]
+    assert len(moved) > 0.9 * len(public)
+
+
+def test_a_lora_changes_the_picture_and_nothing_else_is_written(fields, files, tmp_path):
+    result = run(fields(mode="lora", steps=8, lora={"rank": 4, "alpha": 8}, learning_rate=1e-2))
+    assert [file.name for file in result.files] == ["lora.safetensors"]
+    _, models = files
+    pipeline = FlowInOnePipeline.from_single_files(**models)
+    pipeline.set_progress_bar_config(disable=True)
+    prompt = Image.open(files[0] / "pairs" / "input" / "0.png")
+    answers = {}
+    for strength in (0, 1):
+        if strength:
+            assert pipeline.load_lora(result.files[0], strength) > 20
+        answers[strength] = np.asarray(pipeline(prompt, steps=4, generator=0).images[0], float)
+    assert np.abs(answers[1] - answers[0]).mean() > 1
+
+
+def test_recomputing_changes_memory_and_not_the_gradients(fields):
+    config = read_config(fields())
+    gradients = []
+    for again in (False, True):
+        objective = build(read_config(fields(gradient_checkpointing=again)))
+        batch = {name: tiny.fixture_input(name, (2, 3, side, side), 0.3) for name, side in (("vision", 384), ("image", 256), ("target", 256))}
+        batch["bypass"] = torch.tensor([False, True])
+        chance = Chance.draw(config.seed, 0, 2, objective.model.config.latent_shape, 0.0)
+        loss, _ = objective(batch, chance)
+        loss.backward()
+        gradients.append({name: p.grad for name, p in objective.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) > 300
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_a_full_disk_leaves_the_last_state(tmp_path, fields, monkeypatch):
+    run(fields(steps=2))
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(snapshots.torch, "save", full)
+    with pytest.raises(snapshots.SnapshotError, match="make room.*goes on from step 2"):
+        run(fields(steps=4))
+    monkeypatch.undo()
+    assert snapshots.steps(tmp_path / "run" / "states") == [2]
+    assert [entry.name for entry in (tmp_path / "run" / "states").iterdir()] == ["step_00000002"]
+    assert len(run(fields(steps=4)).losses) == 2
+
+
+def test_the_sample_sheet_shows_prompt_and_answer(fields, files, tmp_path):
+    prompt = files[0] / "pairs" / "input" / "3.png"
+    run(fields(steps=2, sample_every=2, samples=[str(prompt)], sample_steps=2))
+    sheet = Image.open(tmp_path / "run" / "samples" / "step_00000002.png")
+    assert sheet.size == (512, 256)
+    shown = np.asarray(sheet.crop((0, 0, 256, 256)).resize((64, 64)), float)
+    assert np.abs(shown - np.asarray(Image.open(prompt), float)).mean() < 40
+
+
+def test_another_kind_of_run_in_the_same_folder_is_refused(fields):
+    run(fields(steps=2))
+    with pytest.raises(snapshots.SnapshotError, match="another kind of run"):
+        run(fields(steps=4, mode="lora"))
