@@ -34,6 +34,10 @@ def _marks_input():
     return Marks.Input("marks", optional=True, tooltip="Marks drawn before these, to be drawn beneath them.")
 
 
+def _marks_output():
+    return Marks.Output(display_name="marks", tooltip="These marks on top of those before: for Compose Visual Prompt, or the next Draw node.")
+
+
 def _fraction(name: str, default: float, tooltip: str):
     label = name.replace("_", " ")
     return io.Float.Input(name, display_name=label, default=default, min=-1.0, max=2.0, step=0.01, tooltip=tooltip)
@@ -86,7 +90,7 @@ class FlowInOneDrawBox(io.ComfyNode):
             display_name="FlowInOne Draw Box",
             category=PROMPT_CATEGORY,
             description="Draws a box with an instruction above it: what to put, place or insert there.",
-            search_aliases=["flowinone", "bounding box", "bbox", "rectangle", "region"],
+            search_aliases=["flowinone", "bounding box", "bbox", "rectangle", "region", "insert object"],
             inputs=[
                 _marks_input(),
                 io.MultiType.Input(
@@ -103,7 +107,7 @@ class FlowInOneDrawBox(io.ComfyNode):
                 io.Color.Input("color", default="#ff0000", tooltip="The model was trained on pure red."),
                 _width(3.0),
             ],
-            outputs=[Marks.Output(display_name="marks")],
+            outputs=[_marks_output()],
         )
 
     @classmethod
@@ -121,7 +125,7 @@ class FlowInOneDrawMarker(io.ComfyNode):
             display_name="FlowInOne Draw Marker",
             category=PROMPT_CATEGORY,
             description="Draws an arrow whose tip points out the object that the instruction speaks of.",
-            search_aliases=["flowinone", "arrow", "pointer", "visual marker"],
+            search_aliases=["flowinone", "arrow", "pointer", "visual marker", "remove object", "replace object"],
             inputs=[
                 _marks_input(),
                 _fraction("tip_x", 0.5, "Where the tip is, as a fraction of the canvas' width: on the object."),
@@ -131,7 +135,7 @@ class FlowInOneDrawMarker(io.ComfyNode):
                 io.Color.Input("color", default=MarkerArrow.color, tooltip="A vivid colour that stands out."),
                 _width(MarkerArrow.width),
             ],
-            outputs=[Marks.Output(display_name="marks")],
+            outputs=[_marks_output()],
         )
 
     @classmethod
@@ -147,7 +151,7 @@ class FlowInOneDrawForce(io.ComfyNode):
             display_name="FlowInOne Draw Force",
             category=PROMPT_CATEGORY,
             description="Draws a push on one object, as an arrow from its centre, or wind over the whole scene, as wavy lines.",
-            search_aliases=["flowinone", "force arrow", "push", "wind", "physics"],
+            search_aliases=["flowinone", "force arrow", "push", "wind", "physics", "impulse"],
             inputs=[
                 _marks_input(),
                 io.Combo.Input("kind", options=["point", "wind"], default="point", tooltip="A push on one object, or wind."),
@@ -178,7 +182,7 @@ class FlowInOneDrawForce(io.ComfyNode):
                     tooltip="In pixels of a 512 px canvas. 0 takes the samples': 6 for a push, 3 for wind.",
                 ),
             ],
-            outputs=[Marks.Output(display_name="marks")],
+            outputs=[_marks_output()],
         )
 
     @classmethod
@@ -197,7 +201,7 @@ class FlowInOneDrawTrajectory(io.ComfyNode):
             display_name="FlowInOne Draw Trajectory",
             category=PROMPT_CATEGORY,
             description="Draws the path that an object is to follow, from the object to where it ends.",
-            search_aliases=["flowinone", "path", "track", "motion", "trajectory"],
+            search_aliases=["flowinone", "path", "track", "motion", "trajectory", "move object"],
             inputs=[
                 _marks_input(),
                 io.Tracks.Input(
@@ -210,10 +214,10 @@ class FlowInOneDrawTrajectory(io.ComfyNode):
                     tooltip="One path a line: x,y pairs as fractions of the canvas, from the object along its way.",
                 ),
                 io.Boolean.Input("smooth", default=True, tooltip="A curve through the points, or straight pieces."),
-                io.Color.Input("color", default=Trajectory.color),
+                io.Color.Input("color", default=Trajectory.color, tooltip="Of the line. Take one that stands out from the picture."),
                 _width(Trajectory.width),
             ],
-            outputs=[Marks.Output(display_name="marks")],
+            outputs=[_marks_output()],
         )
 
     @classmethod
@@ -237,7 +241,7 @@ class FlowInOneDrawDoodle(io.ComfyNode):
             display_name="FlowInOne Draw Doodle",
             category=PROMPT_CATEGORY,
             description="Draws a doodle that is to become a real object, from a mask's outline or from points; or erases a mask's region for the model to fill.",
-            search_aliases=["flowinone", "sketch", "scribble", "mask", "erase", "inpaint"],
+            search_aliases=["flowinone", "sketch", "scribble", "mask", "erase", "inpaint", "brush", "draw"],
             inputs=[
                 _marks_input(),
                 io.Mask.Input("mask", optional=True, tooltip="Drawn in the proportions of the picture that Compose gets."),
@@ -258,13 +262,13 @@ class FlowInOneDrawDoodle(io.ComfyNode):
                     "brush",
                     options=["multiline", "round"],
                     default="multiline",
-                    tooltip="multiline is what the model was trained on: parallel black and white lines.",
+                    tooltip="How strokes look. multiline is what the model was trained on: parallel black and white lines. round: one line of the color.",
                 ),
                 io.Color.Input("color", default=Stroke.color, tooltip="Of the round brush."),
                 _width(Stroke.width),
                 io.Boolean.Input("smooth", default=False, tooltip="Curves through the points of strokes, or straight pieces."),
             ],
-            outputs=[Marks.Output(display_name="marks")],
+            outputs=[_marks_output()],
         )
 
     @classmethod
@@ -295,19 +299,21 @@ class FlowInOneDrawInstruction(io.ComfyNode):
             display_name="FlowInOne Draw Instruction",
             category=PROMPT_CATEGORY,
             description="Writes an instruction on the picture.",
-            search_aliases=["flowinone", "text", "caption", "instruction", "prompt"],
+            search_aliases=["flowinone", "text", "caption", "instruction", "prompt", "write"],
             inputs=[
                 _marks_input(),
-                io.String.Input("text", default="Change the environment to a snowy winter wonderland", multiline=True, tooltip="What to do."),
+                io.String.Input("text", default="Change the environment to a snowy winter wonderland", multiline=True, tooltip="What to do, as a plain sentence. In English."),
                 io.Combo.Input("position", options=["bottom", "middle", "top"], default="bottom", tooltip="The model was trained on the lowest quarter."),
-                io.Combo.Input("face", display_name="lettering", options=FACES, default="serif"),
-                io.Boolean.Input("bold", default=TextStyle.bold),
+                io.Combo.Input("face", display_name="lettering", options=FACES, default="serif", tooltip="The style of the letters."),
+                io.Boolean.Input("bold", default=TextStyle.bold, tooltip="Thick letters, or thin ones."),
                 io.Float.Input(
                     "text_size", display_name="text size", default=TextStyle.size, min=4.0, max=256.0, step=1.0, tooltip="In pixels of a 512 px canvas; below 20 the model reads badly."
                 ),
-                io.Combo.Input("align", options=["center", "left", "right"], default="center"),
+                io.Combo.Input(
+                    "align", options=["center", "left", "right"], default="center", tooltip="The side that the lines of the text keep to."
+                ),
             ],
-            outputs=[Marks.Output(display_name="marks")],
+            outputs=[_marks_output()],
         )
 
     @classmethod

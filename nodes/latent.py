@@ -17,7 +17,7 @@ class FlowInOneVAEDecode(io.ComfyNode):
             display_name="FlowInOne VAE Decode",
             category=CATEGORY,
             description="Turns a FlowInOne latent into a picture, square or at the photo's size and place. Checks that VAE and latent fit; for square ones the stock VAE Decode does the same.",
-            search_aliases=["flowinone", "decode", "vae decode", "latent to image", "uncrop"],
+            search_aliases=["flowinone", "decode", "vae decode", "latent to image", "uncrop", "full size"],
             inputs=[
                 io.Latent.Input("samples", tooltip="From FlowInOne Sampler."),
                 io.Vae.Input("vae", tooltip="From Load FlowInOne, or a Stable Diffusion 1.x VAE."),

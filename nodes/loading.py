@@ -20,7 +20,7 @@ class FlowInOneLoader(io.ComfyNode):
             display_name="Load FlowInOne",
             category=CATEGORY,
             description="Loads the FlowInOne network, the vision encoder that reads prompt pictures, and the VAE.",
-            search_aliases=["flowinone", "flow in one", "visual prompt", "janus", "load model"],
+            search_aliases=["flowinone", "flow in one", "visual prompt", "janus", "load model", "checkpoint", "loader"],
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
@@ -47,8 +47,8 @@ class FlowInOneLoader(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(tooltip="The velocity network."),
-                Encoder.Output(display_name="encoder", tooltip="Vision tower and prompt encoder."),
+                io.Model.Output(tooltip="The network that paints, for FlowInOne Sampler or ComfyUI's own samplers."),
+                Encoder.Output(display_name="encoder", tooltip="What reads prompt pictures: vision tower and prompt encoder."),
                 io.Vae.Output(tooltip="The VAE, unless vae is none."),
             ],
         )

@@ -25,7 +25,7 @@ class FlowInOneSampler(io.ComfyNode):
             display_name="FlowInOne Sampler",
             category=CATEGORY,
             description="Answers a prompt picture with a latent. Decode it with FlowInOne VAE Decode or the stock VAE Decode.",
-            search_aliases=["flowinone", "visual prompt", "flow matching", "ksampler"],
+            search_aliases=["flowinone", "visual prompt", "flow matching", "ksampler", "generate"],
             inputs=[
                 io.Model.Input("model", tooltip="From Load FlowInOne."),
                 encoder_input(),
@@ -48,13 +48,13 @@ class FlowInOneSampler(io.ComfyNode):
                     "solver",
                     options=list(FIXED_STEP_SOLVERS),
                     default="euler",
-                    tooltip="euler is the authors', with their time grid. midpoint and heun look twice a step, rk4 four times.",
+                    tooltip="How a step is computed. euler is the authors', with their time grid. midpoint and heun look twice a step, rk4 four times.",
                 ),
                 bypass_input(),
                 random_start_input(),
                 prompt_input(),
             ],
-            outputs=[io.Latent.Output()],
+            outputs=[io.Latent.Output(tooltip="The answer, for FlowInOne VAE Decode or the stock VAE Decode.")],
         )
 
     @classmethod
