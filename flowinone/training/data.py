@@ -1,6 +1,6 @@
 """What a training run sees at which step: pairs of several sources, drawn by weight and made batches of.
 
-All follows from the seed and a running number, so that a run goes on at any step as if it had never stopped, whatever reads the files.
+All follows from the seed and a running number, so that a run goes on at any step as if it had never stopped.
 Nothing is flipped or cropped at random: pictures carry text, and places have a meaning.
 """
 
@@ -34,7 +34,7 @@ _PICTURES = ("vision", "image", "target")
 class Mixture:
     """Pairs by number: which source, by weight, and which of its pairs follow from seed and number alone.
 
-    `broken` counts, by name, how often a pair was drawn that cannot be used; another of the same source takes its place.
+    `broken` counts, by name, how often a pair was drawn that cannot be used; another of its source takes its place.
     """
 
     def __init__(self, sources: Sequence[tuple[PairSource, float]], seed: int):
@@ -52,14 +52,17 @@ class Mixture:
         self._ends = [end / sums[-1] for end in sums[:-1]]
 
     def pair(self, number: int) -> Pair:
-        """The pair of a number, and a line in the log for each broken one met on the way. Raises ValueError if all are broken."""
+        """`draw`, with a line in the log for each broken pair that is new."""
         pair, broken = self.draw(number)
         self.report(broken)
         return pair
 
     def draw(self, number: int) -> tuple[Pair, dict[str, str]]:
-        """The pair of a number, and what was wrong with those drawn before it, by name. Raises ValueError if all are broken."""
-        # Philox counts up from its key: neighbouring numbers share nothing. Raw bits are the same in every version of numpy.
+        """The pair of a number, and what was wrong with those drawn before it, by name.
+
+        Raises ValueError if one broken pair follows another, without end.
+        """
+        # Neighbouring keys of Philox share nothing, and its raw bits are the same in every version of numpy.
         random = np.random.Philox(key=np.array([self.seed % 2**64, number], dtype=np.uint64))
         source = self.sources[bisect.bisect_right(self._ends, (random.random_raw() >> 11) / 2**53)]
         broken = {}
@@ -80,10 +83,11 @@ class Mixture:
 
 
 class TrainingPictures(Dataset):
-    """Batches of the steps from `start` on, `steps` of them, for process `rank` of `world`; sizes are sides of squares, in pixels.
+    """Batches of the steps from `start` on, `steps` of them, for process `rank` of `world`; sizes are squares' sides.
 
-    A batch has `vision` [B, 3, vision_size, vision_size], `image` and `target` [B, 3, image_size, image_size] as uint8, `bypass` [B]
-    bool, `names` of the pairs, and `broken`, those that could not be used: names and reasons. `on_device` makes pixels of it.
+    A batch has `vision` [B, 3, vision_size, vision_size], `image` and `target` [B, 3, image_size, image_size] as uint8,
+    `bypass` [B] bool, the `names` of its pairs, and `broken`, the reasons by name of those that could not be used.
+    `on_device` makes pixels of it.
     """
 
     def __init__(
@@ -129,9 +133,9 @@ def _stacked(pictures: list[Image.Image]) -> Tensor:
 
 
 def on_device(batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
-    """A batch's tensors on a device, its pictures as float32 pixels in -1..1 (x / 127.5 - 1, as `preprocess.to_pixels` makes them).
+    """A batch's tensors on a device, its pictures as float32 in -1..1, as `preprocess.to_pixels` makes them.
 
-    Bytes travel, from the loader's processes to this one and on to the device, because they are a quarter of what floats are.
+    Bytes travel, from the loader's processes to this one and on to the device: they are a quarter of what floats are.
     """
     tensors = {name: batch[name].to(device, non_blocking=True) for name in (*_PICTURES, "bypass")}
     return {name: tensor.float() / 127.5 - 1 if name in _PICTURES else tensor for name, tensor in tensors.items()}

@@ -15,7 +15,7 @@ from ..prompts import PromptError
 
 TEXT_TO_IMAGE = "t2i"
 TYPES = (TEXT_TO_IMAGE, "c2i")
-"""What a pair's type can be (upstream: `scripts/wds_organize/unified_to_tars.py`); only the first turns the dual path off."""
+"""A pair's possible types (upstream: `scripts/wds_organize/unified_to_tars.py`); the first turns the dual path off."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 LONGEST_TYPE = 64
@@ -44,7 +44,7 @@ class Pair:
 
 
 class PairSource(Protocol):
-    """Pairs by their number. Data loaders copy sources to other processes, so one can be pickled and holds no open files."""
+    """Pairs by number. Data loaders copy sources to other processes, so one can be pickled and holds no open files."""
 
     name: str
 
@@ -90,9 +90,10 @@ class StoredPairs(abc.ABC):
 
 
 def opened(record: Record) -> tuple[Pair, tuple[Image.Image, Image.Image]]:
-    """The pair, and both pictures as their files have them. Raises BrokenPair for bytes that are no picture, and an unknown type.
+    """The pair, and both pictures as their files have them. Raises BrokenPair for damaged pictures and unknown types.
 
-    A pair without a type goes as the document in its prompt picture says (`flowinone compose` writes one), else through the dual path.
+    Without a type, the document in the prompt picture decides (`flowinone compose` writes one); without both, the dual
+    path is on.
     """
     if record.type not in (None, *TYPES):
         raise BrokenPair(record.name, f"its type is {record.type!r}; expected {' or '.join(TYPES)}, or none")
@@ -103,7 +104,8 @@ def opened(record: Record) -> tuple[Pair, tuple[Image.Image, Image.Image]]:
         try:
             prompt = embedded_prompt(stored_input)
         except PromptError as error:
-            raise BrokenPair(record.name, f"its input's {CHUNK} cannot be read ({error}); a type does without") from None
+            reason = f"its input's {CHUNK} cannot be read ({error}); a type does without"
+            raise BrokenPair(record.name, reason) from None
         bypass = prompt is not None and prompt.bypass
     return Pair(input, output, bypass, record.name), (stored_input, stored_output)
 
@@ -130,7 +132,7 @@ def type_word(content: bytes) -> str | None:
 
 
 class Texts:
-    """Millions of short texts as two buffers: little memory, nothing that a forked process would have to copy, quickly pickled."""
+    """Millions of short texts in two buffers: of little memory, which forked processes share, and quickly pickled."""
 
     def __init__(self, texts: Iterable[str]):
         # File names can hold halves of characters.

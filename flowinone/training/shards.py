@@ -1,4 +1,7 @@
-"""WebDataset shards as upstream packs them (`scripts/wds_organize/unified_to_tars.py`): tar files of `KEY.in.png`, `KEY.out.png`, `KEY.type`."""
+"""WebDataset shards: tar files of `KEY.in.png`, `KEY.out.png` and, for some pairs, `KEY.type`.
+
+Upstream packs them so (`scripts/wds_organize/unified_to_tars.py`).
+"""
 
 import os
 import re
@@ -19,7 +22,7 @@ _END = bytes(tarfile.BLOCKSIZE)
 
 
 class Shard(StoredPairs):
-    """The pairs of a tar file, in its order. It is gone through once, header by header; then every pair is read where it is.
+    """The pairs of a tar file, in its order. Its headers are gone through once; then a pair is read where it is.
 
     Pictures may have any of `SUFFIXES`. A file that is cut off or damaged gives the pairs before that place.
     """
@@ -57,8 +60,8 @@ class Shard(StoredPairs):
         name = self.pair_name(index)
         start, size, output_start, output_size = self._places[index].tolist()
         try:
-            # Opened anew each time: a file position that processes share would be no position, and data sets have more shards
-            # than a process may have open.
+            # Opened anew each time: a position that processes share would be none, and data sets have more shards than
+            # a process may have open.
             with open(self.name, "rb") as file:
                 file.seek(start)
                 input = file.read(size)
@@ -70,7 +73,10 @@ class Shard(StoredPairs):
 
 
 def _index(path: str) -> tuple[list[tuple[str, dict]], str | None]:
-    """Keys, and for each the (offset, size) of `in` and `out`, and its `type`, as far as there are; and what is wrong with the file."""
+    """Keys, and for each the (offset, size) of `in` and `out`, and its `type`, as far as it has them.
+
+    And what is wrong with the file, None if nothing is.
+    """
     samples: list[tuple[str, dict]] = []
     latest: dict[str, dict] = {}
     with open(path, "rb") as file:
@@ -106,12 +112,12 @@ def _index(path: str) -> tuple[list[tuple[str, dict]], str | None]:
 
 
 def _has_all(last: dict, others: list[tuple[str, dict]]) -> bool:
-    """Whether the last sample of a file that was cut off is complete. Pairs without their type would learn on the wrong path."""
+    """Whether the last sample of a cut-off file is complete; without its type, it could take the wrong path."""
     return "type" in last or any("type" not in parts for _, parts in others)
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
-    """Write samples, each a key and its files by suffix, as a tar file: whole or not at all, and the same bytes for the same samples."""
+    """Write a tar file of samples, a key and files by suffix each: whole or not at all, and always the same bytes."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as archive:

@@ -1,8 +1,8 @@
 """Where training pairs are: folders of pictures, WebDataset shards, and patterns that name many of them.
 
-A pair folder holds `input/` and `output/`; two pictures are a pair when their paths below these are the same but for the suffix.
-Its pairs have the type that a text file `type` beside the two says, and `input/NAME.type` says it for one pair: t2i turns the model's
-dual path off, for prompts that ask for a new picture (class- and text-to-image).
+A pair folder holds `input/` and `output/`; two pictures are a pair when their paths below these are the same but for
+the suffix. A text file `type` beside the two says the type of all its pairs, and `input/NAME.type` that of one: t2i
+turns the model's dual path off, for prompts that ask for a new picture (class- and text-to-image).
 """
 
 import glob
@@ -39,15 +39,15 @@ def open_source(path: str | os.PathLike) -> StoredPairs:
 
 
 def find_source(path: str | os.PathLike) -> StoredPairs:
-    """The pairs of a folder (itself a pair folder or with some below it, or one of .tar shards), a shard, or a pattern of shards.
+    """The pairs of a folder (a pair folder, one with some below, or one of .tar shards), a shard or a pattern of them.
 
-    Patterns are `pairs-*.tar`, `pairs-{000000..000012}.tar` and `{cats,dogs}.tar`. Raises ValueError where there is nothing to pair, a
-    folder is both, or a shard that a pattern names in braces is missing.
+    Patterns are `pairs-*.tar`, `pairs-{000000..000012}.tar` and `{cats,dogs}.tar`. Raises ValueError where there is
+    nothing to pair, a folder holds pair folders and shards, or a shard that a pattern names in braces is missing.
     """
     path = os.fspath(path)
     if os.path.isdir(path):
         folders = list(_pair_folders(path))
-        shards = sorted(file for file in glob.glob(os.path.join(glob.escape(path), "*")) if file.lower().endswith(".tar"))
+        shards = sorted(glob.glob(os.path.join(glob.escape(path), "*.tar")))
         if folders and shards:
             raise ValueError(f"{path} holds pair folders ({folders[0]}) and shards ({shards[0]}); name one of them")
         if not folders and not shards:
@@ -72,7 +72,8 @@ class FolderPairs(StoredPairs):
             self.type = type_word(Path(file).read_bytes())
         inputs, outputs = _pictures(os.path.join(folder, "input")), _pictures(os.path.join(folder, "output"))
         self.left_out = []
-        for part, other, found, partners in (("input", "output", inputs, outputs), ("output", "input", outputs, inputs)):
+        sides = [("input", inputs, "output", outputs), ("output", outputs, "input", inputs)]
+        for part, found, other, partners in sides:
             for stem, files in sorted(found.items()):
                 if len(files) > 1:
                     self.left_out.append((os.path.join(folder, part, files[0]), f"it shares its name with {files[1]}"))
@@ -142,7 +143,7 @@ def _pair_folders(root: str) -> Iterator[str]:
 
 
 def _pictures(root: str) -> dict[str, list[str]]:
-    """The pictures below a folder: by path without suffix, with / between its parts on every system, the paths with suffix."""
+    """The paths of the pictures below a folder, by path without suffix and with / between its parts."""
     found = {}
     for place, _, files in os.walk(root, onerror=_fail):
         inside = os.path.relpath(place, root)
@@ -170,8 +171,10 @@ def _matching(pattern: str) -> list[str]:
         elif matches := sorted(glob.glob(name, recursive=True)):
             found += matches
         else:
-            several = f", which {pattern} names," if len(named) > 1 else ""
-            raise ValueError(f"{name}{several} does not exist; expected a pair folder, a .tar shard, or a pattern of shards")
+            asked = f", which {pattern} names," if len(named) > 1 else ""
+            raise ValueError(
+                f"{name}{asked} does not exist; expected a pair folder, a .tar shard, or a pattern of them"
+            )
     if not found:
         raise ValueError(f"{pattern} names no shards: it counts down")
     return found

@@ -82,7 +82,9 @@ def bomb():
     def chunk(name, data):
         return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
 
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
 
 
 BROKEN = {
@@ -174,7 +176,11 @@ def test_types_of_folders_pairs_and_composed_prompts_turn_the_dual_path_off(tmp_
     assert [open_source(new).pair(index).bypass for index in range(2)] == [True, False]
 
     composed = write_pairs(tmp_path / "composed", ["a", "b", "c"])
-    for name, prompt in (("a", tasks.class_to_image("arch")), ("b", tasks.text_in_image("snow")), ("c", tasks.class_to_image("arch"))):
+    for name, prompt in (
+        ("a", tasks.class_to_image("arch")),
+        ("b", tasks.text_in_image("snow")),
+        ("c", tasks.class_to_image("arch")),
+    ):
         chunks = PngInfo()
         chunks.add_text(CHUNK, dumps(prompt))
         picture(1).save(composed / "input" / f"{name}.png", pnginfo=chunks)
@@ -259,7 +265,9 @@ def test_shards_in_any_order_of_members_give_their_pairs(tmp_path):
     )
     source = open_source(path)
     assert source.left_out == []
-    assert [source.pair(index).name for index in range(3)] == [f"{path}:{key}" for key in ("two", "one", "folder/three.x")]
+    assert [source.pair(index).name for index in range(3)] == [
+        f"{path}:{key}" for key in ("two", "one", "folder/three.x")
+    ]
     assert [source.pair(index).bypass for index in range(3)] == [False, True, False]
     for index, (before, after) in enumerate([(2, 3), (0, 1)]):
         assert same(source.pair(index).input, picture(before)) and same(source.pair(index).output, picture(after))
@@ -274,7 +282,10 @@ def test_a_key_that_comes_again_is_another_pair(tmp_path):
 
 
 def test_samples_that_lack_a_picture_are_left_out(tmp_path):
-    path = write_tar(tmp_path / "a.tar", [("a.in.png", PNG), ("b.out.png", PNG), ("c.type", b"t2i"), ("d.in.png", PNG), ("d.out.png", PNG)])
+    path = write_tar(
+        tmp_path / "a.tar",
+        [("a.in.png", PNG), ("b.out.png", PNG), ("c.type", b"t2i"), ("d.in.png", PNG), ("d.out.png", PNG)],
+    )
     source = open_source(path)
     assert keys(source) == ["d"]
     assert source.left_out == [
@@ -300,7 +311,10 @@ def test_every_format_of_tar_files_is_read(tmp_path, format):
 @functools.cache
 def whole_shard(typed):
     """A shard of four pairs, and at which byte the first picture of each is complete, and at which all of it."""
-    samples = [(f"{n}", {"in.png": PNG, "out.png": encoded(picture(n))} | ({"type": b"t2i"} if typed else {})) for n in range(4)]
+    samples = [
+        (f"{n}", {"in.png": PNG, "out.png": encoded(picture(n))} | ({"type": b"t2i"} if typed else {}))
+        for n in range(4)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "whole.tar")
         write_shard(path, samples)
@@ -358,7 +372,9 @@ def test_a_damaged_header_in_the_middle_is_said(tmp_path):
     (tmp_path / "a.tar").write_bytes(content)
     source = open_source(tmp_path / "a.tar")
     assert keys(source) == ["0", "1"]
-    assert source.left_out == [(str(tmp_path / "a.tar"), f"it is cut off or damaged at byte {third}; of its pairs, 2 are used")]
+    assert source.left_out == [
+        (str(tmp_path / "a.tar"), f"it is cut off or damaged at byte {third}; of its pairs, 2 are used")
+    ]
 
 
 def test_patterns_name_shards_in_their_order(tmp_path, monkeypatch):
@@ -376,7 +392,7 @@ def test_patterns_name_shards_in_their_order(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere", "nowhere does not exist; expected a pair folder, a .tar shard, or a pattern of shards"),
+        ("nowhere", "nowhere does not exist; expected a pair folder, a .tar shard, or a pattern of them"),
         ("nowhere*.tar", "nowhere*.tar does not exist"),
         ("good-{0..2}.tar", "good-1.tar, which good-{0..2}.tar names, does not exist"),
         ("good-{2..0}.tar", "names no shards: it counts down"),
@@ -486,7 +502,10 @@ def sources(tmp_path_factory):
     write(folder / "input" / "f1.png", BROKEN["cut off"][0])
     write(folder / "output" / "f4.png", b"")
     for shard in range(2):
-        pairs = [(f"s{shard}_{n}", {"in.png": encoded(picture(n)), "out.png": encoded(picture(9 + n)), "type": b"t2i"}) for n in range(4)]
+        pairs = [
+            (f"s{shard}_{n}", {"in.png": encoded(picture(n)), "out.png": encoded(picture(9 + n)), "type": b"t2i"})
+            for n in range(4)
+        ]
         write_shard(root / f"shards-{shard}.tar", pairs)
     return folder, root / "shards-{0..1}.tar"
 
@@ -550,7 +569,9 @@ def test_workers_give_the_same_batches_in_the_same_order_and_their_broken_pairs_
     folder = sources[0]
     assert len(lines) == 2
     assert lines == caplog.messages
-    assert any(line.startswith(f"{folder / 'input' / 'f1.png'} is left out: its input cannot be read") for line in lines)
+    assert any(
+        line.startswith(f"{folder / 'input' / 'f1.png'} is left out: its input cannot be read") for line in lines
+    )
     assert any(line == f"{folder / 'input' / 'f4.png'} is left out: its output is empty" for line in lines)
     assert helped.mixture.broken == alone.mixture.broken != Counter()
 
@@ -580,6 +601,8 @@ def test_workers_leave_ctrl_c_to_the_main_process(sources):
 def test_a_loader_ends_with_the_reason_when_everything_is_broken(tmp_path):
     folder = write_pairs(tmp_path, ["a"])
     write(folder / "input" / "a.png", b"")
-    data = TrainingPictures(Mixture([(open_source(folder), 1)], 0), batch_size=1, vision_size=28, image_size=16, steps=3)
+    data = TrainingPictures(
+        Mixture([(open_source(folder), 1)], 0), batch_size=1, vision_size=28, image_size=16, steps=3
+    )
     with pytest.raises(ValueError, match="100 pairs of .* in a row are broken"):
         next(iter(loader(data, workers=1)))
