@@ -69,7 +69,7 @@ def convert(
 
     metadata = {
         "flowinone.license": _LICENSES[part],
-        "flowinone.source_sha256": ",".join(_sha256(path, advance) for path in unhashed),
+        "flowinone.source_sha256": ",".join(sha256_of(path, advance) for path in unhashed),
         **earlier,
         "format": "pt",
         "flowinone.kind": part,
@@ -135,7 +135,8 @@ def _gigabytes(count: int) -> str:
     return f"{count / 1e9:,.1f} GB"
 
 
-def _sha256(path: Path, advance: Callable[[int], None]) -> str:
+def sha256_of(path: Path, advance: Callable[[int], None]) -> str:
+    """The file's SHA-256; `advance` gets the number of bytes read."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while block := stream.read(1 << 20):

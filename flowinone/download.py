@@ -18,8 +18,8 @@ import torch
 from huggingface_hub import constants
 
 from .checkpoint import load_autoencoder, load_network, load_vision
-from .conversion import convert
-from .hub import DownloadError, HubFile, Range, fetch, look_up, selection, sha256_of, tensor_entries
+from .conversion import convert, sha256_of
+from .hub import DownloadError, HubFile, Range, fetch, look_up, selection, tensor_entries
 from .layouts import vision_recipe
 from .weightfile import CheckpointError
 

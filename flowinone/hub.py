@@ -5,7 +5,6 @@ So the transfer is made here, by plain HTTP; endpoint, token, proxies, offline m
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -179,15 +178,6 @@ def fetch(
                 stream.write(piece)
                 advance(len(piece))
             held -= end - start
-
-
-def sha256_of(path: Path, advance: Callable[[int], None]) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-            advance(len(block))
-    return digest.hexdigest()
 
 
 def tensor_entries(file: HubFile, say: Callable[[str], None]) -> dict[str, dict]:
