@@ -7,7 +7,7 @@
 A workflow is made and changed in the browser and saved as workflows/NAME.json. From that this writes NAME.json again,
 without what only concerns the one who saved it, and with what helps everyone else: where its nodes and models come from;
 and api/NAME.json, the prompt for the API. NAME.jpg, its thumbnail, is made of the given picture, or with --thumbnails
-of the prompt that the workflow draws, on one of the made-up photos.
+of the prompt that the workflow draws, on made-up photos.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import scenes
@@ -27,6 +28,7 @@ from scripts import environment
 from tests.host.browser.page import ComfyPage
 from tests.host.comfyui.client import ComfyClient
 from tests.host.comfyui.server import ComfyServer
+from tests.tiny import write_models
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = ROOT / "workflows"
@@ -34,25 +36,43 @@ SIDE, LARGEST = 400, 40_000  # pixels and bytes of a thumbnail
 
 COMFYUI = "0.30.0"  # that the core nodes are known to be of, where the file does not say
 HUB = "https://huggingface.co"
-MODELS = [
-    ("flowinone_256px.pth", f"{HUB}/CSU-JPG/FlowInOne/resolve/main/flowinone_256px.pth", "flowinone"),
-    (
-        "janus_pro_1b.safetensors",
-        f"{HUB}/deepseek-community/Janus-Pro-1B/resolve/main/model.safetensors",
-        "clip_vision",
-    ),
-    (
-        "vae-ft-mse-840000-ema-pruned.safetensors",
-        f"{HUB}/stabilityai/sd-vae-ft-mse-original/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors",
-        "vae",
-    ),
-]
+# The files of the nodes that load any: name, address and folder.
+MODELS = {
+    "FlowInOneLoader": [
+        ("flowinone_256px.pth", f"{HUB}/CSU-JPG/FlowInOne/resolve/main/flowinone_256px.pth", "flowinone"),
+        (
+            "janus_pro_1b.safetensors",
+            f"{HUB}/deepseek-community/Janus-Pro-1B/resolve/main/model.safetensors",
+            "clip_vision",
+        ),
+        (
+            "vae-ft-mse-840000-ema-pruned.safetensors",
+            f"{HUB}/stabilityai/sd-vae-ft-mse-original/resolve/main/vae-ft-mse-840000-ema-pruned.safetensors",
+            "vae",
+        ),
+    ],
+    "UpscaleModelLoader": [
+        (
+            "RealESRGAN_x4plus.safetensors",
+            f"{HUB}/Comfy-Org/Real-ESRGAN_repackaged/resolve/main/RealESRGAN_x4plus.safetensors",
+            "upscale_models",
+        ),
+    ],
+    "UNETLoader": [
+        (
+            "rt_detr_v4-x-hgnet_fp16.safetensors",
+            f"{HUB}/Comfy-Org/SDPose/resolve/main/diffusion_models/rt_detr_v4-x-hgnet_fp16.safetensors",
+            "diffusion_models",
+        ),
+    ],
+}
 NOTES = {"MarkdownNote", "Note"}
-PROMPTS = {"FlowInOneCompose", "FlowInOneTextPrompt"}
+# What shows the prompts of a workflow, the fullest first; each has their pictures for its second output.
+PROMPTS = ("FlowInOneMotion", "FlowInOneCompose", "FlowInOneTextPrompt")
 # Nodes' parts in the order of the files.
 ORDER = ["id", "type", "pos", "size", "flags", "order", "mode", "inputs", "outputs"]
 ORDER += ["title", "properties", "widgets_values", "color", "bgcolor"]
-# The photo of a thumbnail, its grain, and what is moved because the photo has its things elsewhere.
+# The photo of a thumbnail, or several, its grain, and what is moved because the photo has its things elsewhere.
 PHOTOS = {
     "Text in image": (scenes.lake, 0.9, {}),
     "Text box": (scenes.meadow, 0.9, {}),
@@ -69,6 +89,50 @@ PHOTOS = {
             }
         },
     ),
+    "Upscale": (scenes.lake, 0.9, {"FlowInOneDrawBox": {"x": 0.1, "y": 0.13, "box_height": 0.26}}),
+    "Two passes": (scenes.meadow, 0.9, {}),
+    "ComfyUI samplers": (
+        scenes.ground,
+        0.3,
+        {"FlowInOneDrawMarker": {"tip_x": 0.75, "tip_y": 0.57, "start_x": 0.44, "start_y": 0.36}},
+    ),
+    "Folder": ((scenes.lake, scenes.meadow, scenes.sea, scenes.room), 0.9, {}),
+    "Detector boxes": (scenes.room, 0.9, {}),
+    "Doodle from a mask": (scenes.lake, 0.9, {}),
+    "Photo edit": (scenes.sea, 0.9, {"FlowInOneDrawBox": {"x": 0.05, "y": 0.26, "box_height": 0.36}}),
+    "Motion video": (
+        scenes.ground,
+        0.3,
+        {
+            "FlowInOneDrawTrajectory": {"points": "0.25,0.44 0.36,0.31 0.52,0.38 0.57,0.55 0.66,0.72 0.9,0.78"},
+            "FlowInOneMotion": {"stages": 4, "steps": 1, "guidance_scale": 1.0},
+        },
+    ),
+    "Solver comparison": (scenes.sea, 0.9, {"FlowInOneDrawForce": {"x": 0.2, "y": 0.24}}),
+}
+# What shows prompts only with a model is content with one that has learnt nothing.
+TINY = {
+    "FlowInOneLoader": {
+        "checkpoint": "flowinone_tiny.safetensors",
+        "vision": "janus_vision_tiny.safetensors",
+        "vae": "vae_tiny.safetensors",
+    }
+}
+# What is painted over the photo with the mask editor, as polygons in its pixels.
+PAINTED = {
+    "Doodle from a mask": [
+        [(118, 388), (252, 388), (228, 424), (146, 424)],
+        [(176, 376), (176, 262), (248, 376)],
+        [(166, 376), (166, 284), (122, 376)],
+    ],
+}
+# Nodes that work on files which are not there, and what does the same with the photo.
+STAND_INS = {
+    "RTDETR_detect": {
+        "class_type": "PrimitiveBoundingBox",
+        "inputs": {"x": 202, "y": 238, "width": 140, "height": 190},
+    },
+    "LoadImageDataSetFromFolder": {"class_type": "LoadImage", "inputs": {}},
 }
 
 
@@ -89,6 +153,7 @@ def main() -> None:
                 ):
                     for name in options.names:
                         rewrite(classic, vue, name)
+        write_models(Path(base) / "models")
         for name in options.names:
             if options.thumbnail:
                 write_thumbnail(name, Image.open(options.thumbnail))
@@ -168,8 +233,9 @@ def tidied_node(node: dict) -> dict:
             "ver": __version__ if ours else node["properties"].get("ver", COMFYUI),
         }
         node["properties"] = origin | {key: value for key, value in node["properties"].items() if key not in origin}
-    if node["type"] == "FlowInOneLoader":
-        node["properties"]["models"] = [dict(zip(("name", "url", "directory"), model)) for model in MODELS]
+    if node["type"] in MODELS:
+        files = MODELS[node["type"]]
+        node["properties"]["models"] = [dict(zip(("name", "url", "directory"), file)) for file in files]
     return {key: node.pop(key) for key in ORDER if key in node} | node
 
 
@@ -202,23 +268,51 @@ def write(path: Path, text: str) -> None:
 
 
 def composed(client: ComfyClient, name: str) -> Image.Image | None:
-    """The prompt picture that a workflow draws, on its photo for thumbnails; None if it draws none."""
+    """The prompt that a workflow draws, on its photo for thumbnails, or all of its prompts; None if it draws none."""
     prompt = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
-    drawing = next((number for number, node in prompt.items() if node["class_type"] in PROMPTS), None)
+    kinds = {node["class_type"]: number for number, node in prompt.items()}
+    drawing = next((kinds[kind] for kind in PROMPTS if kind in kinds), None)
     if drawing is None:
         return None
     scene, grain, changes = PHOTOS.get(name, (scenes.meadow, 0.9, {}))
+    prompt |= {number: STAND_INS[kind] for kind, number in kinds.items() if kind in STAND_INS}
     wanted = {number: prompt[number] for number in ancestors(prompt, drawing)}
-    with tempfile.TemporaryDirectory() as folder:
-        for node in wanted.values():
-            node["inputs"] |= changes.get(node["class_type"], {})
-            if node["class_type"] == "LoadImage":
-                scenes.photo(scene(), grain).save(Path(folder) / "photo.png")
-                node["inputs"]["image"] = client.upload(Path(folder) / "photo.png")
+    for node in wanted.values():
+        node["inputs"] |= changes.get(node["class_type"], {}) | TINY.get(node["class_type"], {})
     wanted["thumbnail"] = {"class_type": "SaveImage", "inputs": {"images": [drawing, 1], "filename_prefix": name}}
-    outputs = client.run(wanted)["outputs"]
-    ((_, content),) = client.images({"outputs": {"thumbnail": outputs["thumbnail"]}})
-    return Image.open(io.BytesIO(content))
+    pictures = []
+    with tempfile.TemporaryDirectory() as folder:
+        for one in scene if isinstance(scene, tuple) else (scene,):
+            photo(name, one, grain).save(Path(folder) / "photo.png")
+            uploaded = client.upload(Path(folder) / "photo.png")
+            for node in wanted.values():
+                if node["class_type"] == "LoadImage":
+                    node["inputs"]["image"] = uploaded
+            outputs = client.run(wanted)["outputs"]
+            saved = client.images({"outputs": {"thumbnail": outputs["thumbnail"]}})
+            pictures += [Image.open(io.BytesIO(content)) for _, content in saved]
+    return side_by_side(pictures)
+
+
+def photo(name: str, scene: Callable, grain: float) -> Image.Image:
+    """A scene as the photo of a workflow; what was painted over it is transparent, as the mask editor saves it."""
+    picture = scenes.photo(scene(), grain)
+    if name in PAINTED:
+        kept = 255 - 255 * scenes.shape(*PAINTED[name])
+        picture.putalpha(Image.fromarray(kept.astype("uint8")).resize(picture.size, Image.Resampling.LANCZOS))
+    return picture
+
+
+def side_by_side(pictures: list[Image.Image]) -> Image.Image:
+    """A picture alone, or four in two rows with a white line between them, as large as one."""
+    if len(pictures) == 1:
+        return pictures[0]
+    width, height = pictures[0].size
+    whole = Image.new("RGB", (width, height), "white")
+    for number, picture in enumerate(pictures):
+        quarter = picture.resize((width // 2 - 3, height // 2 - 3), Image.Resampling.LANCZOS)
+        whole.paste(quarter, (number % 2 * (width // 2 + 3), number // 2 * (height // 2 + 3)))
+    return whole
 
 
 def ancestors(prompt: dict, number: str) -> set[str]:

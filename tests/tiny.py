@@ -73,6 +73,18 @@ def autoencoder_weights() -> dict[str, Tensor]:
     return state_dict("vae_tiny", prefix="vae.")
 
 
+def upscaler_weights() -> dict[str, Tensor]:
+    """Real-ESRGAN's compact network for four times the size, all of zeros: it repeats pixels and adds nothing."""
+    shapes = {
+        "body.0.weight": (1, 3, 3, 3),
+        "body.0.bias": (1,),
+        "body.1.weight": (1,),
+        "body.2.weight": (48, 1, 3, 3),
+        "body.2.bias": (48,),
+    }
+    return {key: torch.zeros(shape) for key, shape in shapes.items()}
+
+
 def write_models(folder: Path) -> dict[str, Path]:
     """Write the three tiny models into `folder` as ComfyUI's models folder has them; the paths by the loader's input."""
     files = {

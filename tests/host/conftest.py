@@ -18,9 +18,17 @@ from tests.host.comfyui.server import PACK_NAME, ComfyServer
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "tests" / "fixtures" / "preprocess" / "wide.png"
-LOADER = dict(
-    checkpoint="flowinone_tiny.safetensors", vision="janus_vision_tiny.safetensors", vae="vae_tiny.safetensors", dtype="float32"
-)  # fmt: skip
+# What stands in for the released files: by node and input, in the order in which they are chosen.
+TINY = {
+    "FlowInOneLoader": {
+        "checkpoint": "flowinone_tiny.safetensors",
+        "vision": "janus_vision_tiny.safetensors",
+        "vae": "vae_tiny.safetensors",
+    },
+    "UpscaleModelLoader": {"model_name": "upscale_tiny.safetensors"},
+    "UNETLoader": {"unet_name": "detector_tiny.safetensors"},
+}
+LOADER = TINY["FlowInOneLoader"] | {"dtype": "float32"}
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +37,19 @@ def server(tmp_path_factory):
     comfyui = os.environ.get("FLOWINONE_COMFYUI")
     if not comfyui:
         pytest.skip("needs a ComfyUI: run bash scripts/test.sh, or set FLOWINONE_COMFYUI to its folder")
-    from tests.tiny import write_models
+    from safetensors.torch import save_file
+
+    from tests.tiny import upscaler_weights, write_models
 
     base = tmp_path_factory.mktemp("comfyui")
     tiny = write_models(base / "models")
+    upscaler = base / "models" / "upscale_models" / TINY["UpscaleModelLoader"]["model_name"]
+    upscaler.parent.mkdir()
+    save_file(upscaler_weights(), upscaler)
+    # The folder of the workflow for folders.
+    (base / "input" / "photos").mkdir(parents=True)
+    for photo in (PHOTO, PHOTO.with_name("tall.png")):
+        shutil.copy(photo, base / "input" / "photos")
     # A second place for networks, made known the way users do it.
     elsewhere = tmp_path_factory.mktemp("more models")
     shutil.copy(tiny["checkpoint"], elsewhere / "flowinone_elsewhere.safetensors")

@@ -64,13 +64,13 @@ class ComfyPage:
     """The page of the server at `url` in a browser profile of its own, with the classic renderer or `vue`, Nodes 2.0.
 
     `problems` collects what a developer would see in the browser's console: warnings, errors, failed requests, and
-    requests to any other server, none of which get through.
+    requests to any other server, none of which get through. `context` is of Browser.new_context: has_touch and the like.
     """
 
-    def __init__(self, browser: Browser, url: str, vue: bool):
+    def __init__(self, browser: Browser, url: str, vue: bool, **context):
         self.url, self.vue = url, vue
         self.problems: list[str] = []
-        self.context = browser.new_context(viewport={"width": 1920, "height": 1200})
+        self.context = browser.new_context(**{"viewport": {"width": 1920, "height": 1200}} | context)
         self.context.request.post(f"{url}/api/settings", data=SETTINGS | {"Comfy.VueNodes.Enabled": vue})
         self.context.route("**/*", self._only_to_the_server)
         self.page = self.context.new_page()
@@ -82,10 +82,7 @@ class ComfyPage:
         self.page.on("requestfinished", lambda request: self._open_requests.discard(request))
         self.page.on("requestfailed", lambda request: self._open_requests.discard(request))
         self.page.goto(url)
-        self.page.wait_for_function(READY)
-        # Extensions, templates and the default graph are loaded after that.
-        self.page.wait_for_load_state("networkidle")
-        self.page.evaluate(LISTEN)
+        self.wait_until_ready()
         # What ComfyUI itself has to say on every start is kept apart.
         self.opening, self.problems = self.problems, []
 
@@ -94,6 +91,13 @@ class ComfyPage:
 
     def __exit__(self, *exception) -> None:
         self.context.close()
+
+    def wait_until_ready(self) -> None:
+        """Wait until ComfyUI has started in the page, which it does anew with every reload."""
+        self.page.wait_for_function(READY)
+        # Extensions, templates and the default graph are loaded after that.
+        self.page.wait_for_load_state("networkidle")
+        self.page.evaluate(LISTEN)
 
     def command(self, name: str) -> None:
         """Run a command of ComfyUI's menus, such as Comfy.NewBlankWorkflow."""
@@ -230,6 +234,7 @@ class ComfyPage:
 
     def pictures(self, node: int) -> list[tuple[str, int]]:
         """Address and width in pixels of the pictures that a node shows, once it shows any."""
+        self.fit()  # the classic renderer loads what is in view
         script = VUE_PICTURES if self.vue else CLASSIC_PICTURES
         loaded = (
             f"(id) => {{ const shown = ({script})(id); return shown.length && shown.every(([, width]) => width); }}"

@@ -1,4 +1,4 @@
-"""A pack for the tests' server alone: GET /inspector tells what its memory holds."""
+"""A pack for the tests' server alone: a detector without training, and GET /inspector: what its memory holds."""
 
 import gc
 
@@ -7,8 +7,12 @@ import psutil
 from aiohttp import web
 from server import PromptServer
 
+from .detector import write_detector
+
 NODE_CLASS_MAPPINGS = {}
 KINDS = {"NativeVelocityNetwork", "PromptEncoder", "VisionEncoder", "AutoencoderKL"}
+
+write_detector()
 
 
 @PromptServer.instance.routes.get("/inspector")
