@@ -1,0 +1,1 @@
+"""Judging what a model answers: made-up scenes, whose right answers are known."""

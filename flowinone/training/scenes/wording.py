@@ -1,0 +1,96 @@
+"""What prompts of scenes say: few words, in few forms.
+
+Every kind has its phrasings for training and some that are kept, made of words that training has elsewhere. Where the
+words are always the same because the marks say it all, the trained wording stands beside shorter ones, and the
+examination has only those kept.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from ...prompts.tasks import REMOVE, SWAP, TASKS
+from .split import Draw, kept_by_lot, kept_sentence
+
+
+@dataclasses.dataclass(frozen=True)
+class Phrasings:
+    """Sentences with gaps: those of training and those kept."""
+
+    trained: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+CAPTION = Phrasings(("{0}",), ())
+CAPTION_ON = Phrasings(("{0} on {1}", "{0} on a {1} ground"), ("{0} on the {1} ground",))
+PLACED = {
+    "above": Phrasings(("{0} above {1}",), ()),
+    "below": Phrasings(("{0} below {1}",), ()),
+    "left": Phrasings(("{0} left of {1}", "{0} to the left of {1}"), ("{0} on the left of {1}",)),
+    "right": Phrasings(("{0} right of {1}", "{0} to the right of {1}"), ("{0} on the right of {1}",)),
+    "and": Phrasings(("{0} and {1}",), ()),
+}
+RECOLOR = Phrasings(("make {0} {1}", "paint {0} {1}", "turn {0} {1}", "change {0} to {1}"), ("turn {0} to {1}",))
+REMOVAL = Phrasings(("remove {0}", "delete {0}", "erase {0}", "take {0} away"), ("take away {0}",))
+ADDITION = Phrasings(("add {0} {1}", "put {0} {1}", "draw {0} {1}"), ("place {0} {1}",))
+BOXED = Phrasings(("put {0}", "place {0}", "insert {0}", "add {0}"), ("draw {0}",))
+MARKED = Phrasings(
+    (REMOVE, "Remove the object.", "Remove this.", "Erase the object pointed to by the arrow."),
+    ("Erase the object.", "Erase this."),
+)
+SWAPPED = Phrasings(
+    (SWAP.replace("{thing}", "{0}"), "Swap with {0}.", "Swap the object with {0}."), ("Swap this with {0}.",)
+)
+DOODLE = Phrasings(
+    (TASKS["doodle"].instruction, "Turn the doodle into a real object", "Make the doodle real"),
+    ("Turn the doodle into a realistic object", "Make the doodle a real-world object"),
+)
+FORCE = Phrasings(
+    (
+        TASKS["point_force"].instruction,
+        "Apply the forces and generate the final image.",
+        "Push the object along the arrow.",
+    ),
+    ("Apply forces to the object.", "Push the object according to the arrow until stop."),
+)
+WIND = Phrasings(
+    (TASKS["wind"].instruction, "Let the wind blow.", "Generate the wind-blown image."),
+    ("Interpret the wavy lines as wind.", "Let the wind blow and generate the image."),
+)
+PATH = Phrasings(
+    (TASKS["trajectory"].instruction, "Follow the line.", "Move the object along the line."),
+    ("Follow the solid line and generate the final image", "Move the object along the solid line."),
+)
+KEPT_SHARE = 0.25
+"""Of the examination's sentences, those in a kept phrasing, where the words say what to do."""
+
+
+def say(draw: Draw, phrasings: Phrasings, gaps: Callable[[], tuple]) -> tuple[str, tuple]:
+    """A sentence on this side of the split, and what fills it, drawn by `gaps` until the sentence is one.
+
+    `gaps` may give more than the sentence has gaps for.
+    """
+    kept = bool(phrasings.kept) and draw.held_out and draw.chance(KEPT_SHARE)
+    while True:
+        filled = gaps()
+        sentence = draw.one_of(phrasings.kept if kept else phrasings.trained).format(*filled)
+        # By lot alone in the examination: else every second of its sentences would name a kept pair.
+        if kept or (kept_by_lot(sentence) if draw.held_out else not kept_sentence(sentence)):
+            return sentence, filled
+
+
+def fixed(draw: Draw, phrasings: Phrasings) -> str:
+    """A sentence where the marks say what to do; the trained wording is half of training."""
+    if draw.held_out:
+        return draw.one_of(phrasings.kept)
+    first, *others = phrasings.trained
+    return first if draw.chance(0.5) else draw.one_of(others)
+
+
+def a(words: str) -> str:
+    """The words after their article."""
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
+def spelled(draw: Draw, sentence: str) -> str:
+    """The sentence as it is, or as one with a capital and a full stop."""
+    return sentence if draw.chance(0.5) else f"{sentence[0].upper()}{sentence[1:]}."
