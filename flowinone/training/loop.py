@@ -22,12 +22,16 @@ from ..model.names import upstream_name
 from ..pictures import as_rgb
 from ..pipeline import FlowInOnePipeline
 from . import snapshots
-from .config import TrainingConfig, as_fields
-from .data import Mixture, TrainingPictures, loader, on_device, open_source
+from .config import ConfigError, TrainingConfig, as_fields
+from .data import Mixture, PairSource, TrainingPictures, loader, on_device, open_source
 from .objective import Chance, Objective
 from .parts import MovingAverage, adapter_tensors, build, decay_groups, training_only
+from .scenes import SCENE_TASKS, SceneSource
 
 log = logging.getLogger("flowinone.training")
+
+SCENES = "scenes:"
+"""What a path of `data` begins with that stands for made-up scenes (`flowinone.training.scenes`)."""
 
 
 @dataclasses.dataclass
@@ -62,15 +66,18 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
     start = _resumed(objective, average, optimizer, out, accelerator) if resume else 0
 
     latent_shape = objective.model.config.latent_shape
+    vision_size = objective.vision.image_size
+    image_size = latent_shape[1] * 2 ** (len(objective.vae.config.block_out_channels) - 1)
+    sources = [(_source(source.path, config.seed, image_size, vision_size), source.weight) for source in config.data]
     pictures = TrainingPictures(
-        Mixture([(open_source(source.path), source.weight) for source in config.data], config.seed),
+        Mixture(sources, config.seed),
         batch_size=config.batch_size,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         start=start * config.accumulation,
         steps=(config.steps - start) * config.accumulation,
-        vision_size=objective.vision.image_size,
-        image_size=latent_shape[1] * 2 ** (len(objective.vae.config.block_out_channels) - 1),
+        vision_size=vision_size,
+        image_size=image_size,
     )
     batches = iter(loader(pictures, config.workers))
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
@@ -108,6 +115,17 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return result
+
+
+def _source(path: str, seed: int, image_size: int, vision_size: int) -> PairSource:
+    """Pairs at a path, or made up where it is `scenes:` and the tasks, all of them if none is named."""
+    if not path.startswith(SCENES):
+        return open_source(path)
+    tasks = tuple(filter(None, path.removeprefix(SCENES).split(","))) or SCENE_TASKS
+    unknown = [task for task in tasks if task not in SCENE_TASKS]
+    if unknown:
+        raise ConfigError(f"data {path!r}: there are no scenes for {unknown[0]}; choose of {', '.join(SCENE_TASKS)}")
+    return SceneSource(tasks, seed, image_size, vision_size)
 
 
 def _step(config: TrainingConfig, wrapped, optimizer, batches, step: int, accelerator: Accelerator, latent_shape) -> dict[str, float]:

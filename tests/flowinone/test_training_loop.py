@@ -1,5 +1,6 @@
 """Training runs on the tiny models: they learn, stop anywhere, and go on as if they had not."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,8 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from flowinone import FlowInOnePipeline
 from flowinone.checkpoint import load_network
+from flowinone.model import FlowInOneModel
 from flowinone.training import snapshots
-from flowinone.training.config import read_config
+from flowinone.training.config import ConfigError, read_config
 from flowinone.training.loop import train
 from flowinone.training.objective import Chance
 from flowinone.training.parts import build
@@ -183,6 +185,23 @@ def test_the_sample_sheet_shows_prompt_and_answer(fields, files, tmp_path):
     assert sheet.size == (512, 256)
     shown = np.asarray(sheet.crop((0, 0, 256, 256)).resize((64, 64)), float)
     assert np.abs(shown - np.asarray(Image.open(prompt), float)).mean() < 40
+
+
+def test_a_network_from_scratch_learns_from_scenes(fields, files, tmp_path):
+    shape = dataclasses.asdict(FlowInOneModel.from_state_dict(tiny.network_weights()).config)
+    result = run(
+        fields(
+            mode="scratch", checkpoint="", vision="", network=shape, train_vision=True, steps=2, data=["scenes:doodle,wind"],
+            tower=dict(hidden_size=48, num_hidden_layers=1, num_attention_heads=16, image_size=384, patch_size=16,
+                       num_image_tokens=576, projection_dim=96, mlp_ratio=2, depth=2),
+        )
+    )  # fmt: skip
+    assert [file.name for file in result.files] == ["flowinone.safetensors", "vision.safetensors"]
+    pipeline = FlowInOnePipeline.from_single_files(*result.files, files[1]["vae"])
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline(Image.new("RGB", (64, 64)), steps=1, generator=0).images[0].size == (256, 256)
+    with pytest.raises(ConfigError, match="no scenes for cooking"):
+        run(fields(out=str(tmp_path / "other"), data=["scenes:cooking"]))
 
 
 def test_another_kind_of_run_in_the_same_folder_is_refused(fields):
