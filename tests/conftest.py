@@ -1,5 +1,6 @@
 """Fixtures that more than one room's tests use."""
 
+import signal
 import sys
 
 import pytest
@@ -10,6 +11,8 @@ from tests.host.comfyui.launch import TorchvisionOperators
 
 # transformers imports torchvision where it finds one, and the one that ComfyUI needs here may not fit this torch.
 sys.meta_path.insert(0, TorchvisionOperators())
+# Programs that a shell starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def relative_error(value, reference) -> float:

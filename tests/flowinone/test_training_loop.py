@@ -26,6 +26,7 @@ from flowinone.training.parts import build
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAIN = "import sys, tests.conftest; from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_stopping_saves_the_state_after_the_step(fields, tmp_path):
 def test_a_killed_run_goes_on_from_its_last_state(fields, tmp_path):
     file = fields(steps=400, checkpoint_every=2)
     states = tmp_path / "run" / "states"
-    process = subprocess.Popen([sys.executable, "-m", "flowinone", "train", str(file)], cwd=ROOT, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", TRAIN, str(file)], cwd=ROOT, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not snapshots.steps(states) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -109,10 +110,12 @@ def test_a_killed_run_goes_on_from_its_last_state(fields, tmp_path):
 
 def test_two_processes_train_together(fields, tmp_path):
     file = fields(steps=3)
+    program = tmp_path / "train.py"
+    program.write_text(TRAIN, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
     finished = subprocess.run(
-        [*command, "-m", "flowinone", "train", str(file)],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+        [*command, str(program), str(file)],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert finished.stderr.count("step 3 of 3") == 1
