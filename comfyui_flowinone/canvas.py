@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import hashlib
 import io
 import json
 import os
@@ -18,9 +19,11 @@ from ..flowinone.prompts.spec import PhotoCanvas
 from . import folders
 
 ROUTE = "/flowinone/render"
+REPORT = "flowinone_background"
 _MOST_BYTES = MAX_CHARACTERS + 100_000
-_LARGEST = 1024
+_SMALLEST, _LARGEST = 64, 1024
 _MOST_WAITING = 8
+_KNOWN_TO_THE_PAGE = ("LoadImage", "LoadImageOutput")
 
 
 def picture_file(name: str) -> str:
@@ -38,6 +41,32 @@ def open_picture(name: str, opaque: bool = False) -> Image.Image:
     """The RGB picture of an annotated name; alpha over white, or ignored where it is `opaque` as Load Image has it."""
     path = picture_file(name)
     return _decoded(path, os.path.getmtime(path), opaque)
+
+
+def picture_version(name: str) -> float | None:
+    """What changes with a file's content, None where there is none."""
+    try:
+        return os.path.getmtime(picture_file(name)) if name else None
+    except (PromptError, OSError):
+        return None
+
+
+def report(photo: Image.Image, prompt: dict | None, node: str) -> dict:
+    """What a node of an API prompt tells the page about the picture at its input `image`.
+
+    Nothing where a Load node shows it; any other picture the page cannot have before the run.
+    """
+    link = (prompt or {}).get(node, {}).get("inputs", {}).get("image")
+    if isinstance(link, list) and prompt.get(link[0], {}).get("class_type") in _KNOWN_TO_THE_PAGE:
+        return {}
+    content = hashlib.sha256(photo.tobytes() + repr(photo.size).encode()).hexdigest()
+    name = f"flowinone_background_{content[:16]}.png"
+    folder = folder_paths.get_temp_directory()
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        photo.save(path, compress_level=1)
+    return {REPORT: [{"filename": name, "subfolder": "", "type": "temp"}]}
 
 
 @functools.lru_cache(maxsize=2)  # the same picture is drawn on again and again
@@ -59,8 +88,8 @@ def drawn(request: dict) -> bytes:
     name, size = request.get("picture"), request.get("size", 512)
     if name is not None and not isinstance(name, str):
         raise PromptError("picture", "is no name")
-    if not isinstance(size, int) or size > _LARGEST:
-        raise PromptError("size", f"is {size!r}; expected a whole number of pixels up to {_LARGEST}")
+    if isinstance(size, bool) or not isinstance(size, int) or not _SMALLEST <= size <= _LARGEST:
+        raise PromptError("size", f"is {json.dumps(size)[:40]}; expected a whole number of pixels from {_SMALLEST} to {_LARGEST}")
     prompt = loads(request["prompt"])
     photo = None
     if isinstance(prompt.canvas, PhotoCanvas) and name is not None:

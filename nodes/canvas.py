@@ -1,11 +1,9 @@
 """FlowInOne Canvas."""
 
-import os
-
 from comfy_api.latest import io
 
 from ..comfyui_flowinone import folders
-from ..comfyui_flowinone.canvas import open_picture, picture_file
+from ..comfyui_flowinone.canvas import open_picture, picture_version, report
 from ..comfyui_flowinone.composing import as_image, composed
 from ..comfyui_flowinone.pictures import to_pictures
 from ..flowinone.prompts import PhotoCanvas, loads_many
@@ -20,6 +18,7 @@ class FlowInOneCanvas(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="FlowInOneCanvas",
+            is_output_node=True,
             display_name="FlowInOne Canvas",
             category=PROMPT_CATEGORY,
             description="Draw the prompt in the node: boxes, arrows, doodles, paths and words on a picture, or words on a plain ground.",
@@ -49,18 +48,21 @@ class FlowInOneCanvas(io.ComfyNode):
                 font_input(),
             ],
             outputs=prompt_outputs(),
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
     def fingerprint_inputs(cls, drawing, picture, size, font, image=None):
-        return os.path.getmtime(picture_file(picture)) if picture else None
+        return picture_version(picture)
 
     @classmethod
     def execute(cls, drawing, picture, size, font, image=None) -> io.NodeOutput:
         if not drawing.strip():
             raise PromptError("drawing", "is empty; draw on the canvas, or give a visual prompt as text (JSON)")
+        shown = {}
         if image is not None:
             photos = to_pictures(image)
+            shown = report(photos[0], cls.hidden.prompt, cls.hidden.unique_id)
         elif picture:
             photos = [open_picture(picture)]
             image = as_image(photos[0])[None]
@@ -70,4 +72,4 @@ class FlowInOneCanvas(io.ComfyNode):
         if photos == [None] and isinstance(prompts[0].canvas, PhotoCanvas):
             raise PromptError("image", "is not connected; connect a picture, drop one on the canvas, or choose a colour as ground")
         prompt = composed(prompts, photos, size, folders.font_file(font), image)
-        return io.NodeOutput(prompt, prompt.images, prompt.as_text(), prompt.bypass[0])
+        return io.NodeOutput(prompt, prompt.images, prompt.as_text(), prompt.bypass[0], ui=shown)

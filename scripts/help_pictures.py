@@ -109,8 +109,8 @@ GRAPHS: dict[str, Graph] = {
     ),
     "FlowInOneCanvas": (
         {
-            "canvas": ("FlowInOneCanvas", (0, 0, 420, 640), {"picture": "meadow.png", "drawing": dumps(DRAWN)}),
-            "sampler": ("FlowInOneSampler", (456, 20), {}),
+            "canvas": ("FlowInOneCanvas", (0, 0, 440, 710), {"picture": "meadow.png", "drawing": dumps(DRAWN)}),
+            "sampler": ("FlowInOneSampler", (476, 20), {}),
         },
         ["canvas.prompt sampler.prompt"],
     ),

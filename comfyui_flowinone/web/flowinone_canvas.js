@@ -6,7 +6,8 @@ import { Language } from "./canvas/language.js";
 import { Panel } from "./canvas/panel.js";
 import { loadWords } from "./canvas/strings.js";
 
-const LEAST = [380, 560]; // CSS pixels of the node
+const SIZE = [460, 780]; // of a new node, in CSS pixels
+const LEAST_HEIGHT = 420; // of the canvas with its controls
 
 function makeCanvas(node, name, [, options]) {
   const other = (wanted) => node.widgets?.find((widget) => widget.name === wanted);
@@ -25,17 +26,20 @@ function makeCanvas(node, name, [, options]) {
   widget = node.addDOMWidget(name, "flowinone_canvas", panel.element, {
     getValue: () => panel.value,
     setValue: (value) => (panel.value = value),
-    getMinHeight: () => 420,
+    getMinHeight: () => LEAST_HEIGHT,
     hideOnZoom: false,
     margin: 6,
   });
   widget.flowinone = panel;
+  // A picture that is dropped beside the canvas, on the rest of the node.
+  node.onDragOver = ({ dataTransfer }) => [...(dataTransfer?.items ?? [])].some(({ type }) => type.startsWith("image/"));
+  node.onDragDrop = ({ dataTransfer }) => panel.background.take(dataTransfer);
   const removed = widget.onRemove;
   widget.onRemove = function () {
     removed?.call(this);
     panel.destroy();
   };
-  return { widget, minWidth: LEAST[0], minHeight: LEAST[1] };
+  return { widget, minWidth: SIZE[0], minHeight: SIZE[1] };
 }
 
 app.registerExtension({

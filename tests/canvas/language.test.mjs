@@ -19,7 +19,9 @@ test("every document that Python wrote is read and written back the same", () =>
 });
 
 test("what a document leaves out is filled in as Python does", () => {
-  const prompt = language.parse(JSON.stringify({ ...base, marks: [{ type: "box", area: [0, 0, 1, 1], style: { size: 40 } }, { type: "doodle", strokes: [{ points: [[0, 0], [1, 1]] }] }] }));
+  const box = { type: "box", area: [0, 0, 1, 1], style: { size: 40 } };
+  const doodle = { type: "doodle", strokes: [{ points: [[0, 0], [1, 1]] }] };
+  const prompt = language.parse(JSON.stringify({ ...base, marks: [box, doodle] }));
   assert.equal(prompt.bypass, false);
   assert.equal(prompt.canvas.fit, "crop");
   assert.deepEqual([prompt.marks[0].style.size, prompt.marks[0].style.fill, prompt.marks[0].width], [40, "#ffffff", 3]);

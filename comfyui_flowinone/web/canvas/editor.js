@@ -1,15 +1,17 @@
 /** The drawing as it is edited: prompt, selection, clipboard, undo. Knows nothing of the page. */
 
-import { bounds, boxHandles, moved, turned, TURNABLE, UNIT, within } from "./geometry.js";
+import { bounds, boxHandles, held, inSight, moved, turned, TURNABLE, UNIT, within } from "./geometry.js";
 import { History } from "./history.js";
 import { pointCount, stringify } from "./language.js";
+import { dressed, PEN_FIELDS, propertyOf, withProperty } from "./properties.js";
 
 /** The mark that each tool makes. */
-export const TOOLS = ["select", "box", "marker", "force", "wind", "trajectory", "doodle", "text", "erase"];
-const PEN_FIELDS = ["color", "width", "brush", "smooth"];
+const TOOLS = ["select", "box", "marker", "force", "wind", "trajectory", "doodle", "text", "erase"];
+
+const MOST_ASIDE = 24; // steps that a copy goes aside of what it was copied from
 
 export class Editor {
-  /** `changed(committed)` is called after every change; `committed` tells whether the value to keep is another. */
+  /** `changed(what)` is called after every change: of the "drawing" to keep, of the "state" around it, or of what is in "motion" only. */
   constructor(language, task, changed) {
     this.language = language;
     this.changed = changed;
@@ -21,6 +23,7 @@ export class Editor {
     this.band = null; // the box that selects what is in it
     this.open = null; // the number of the doodle that strokes go on
     this.pens = {}; // settings of each tool for its next mark
+    this.emptied = null; // {mark, which, selection}: the mark whose words were all deleted, for the words that come next
     this.unread = null; // a value that could not be read, kept as it was
     this.tool = this.firstTool();
   }
@@ -40,7 +43,8 @@ export class Editor {
 
   /** The value of the widget. */
   get text() {
-    return this.unread ?? stringify(this.prompt);
+    if (this.written?.prompt !== this.prompt) this.written = { prompt: this.prompt, text: stringify(this.prompt) };
+    return this.unread ?? this.written.text;
   }
 
   /** Take a value over, from a file, an undo of the graph's or another node. Throws PromptError, and keeps the value to give it back. */
@@ -48,47 +52,71 @@ export class Editor {
     if (text === this.text) return;
     this.unread = null;
     try {
-      this.history.push(text.trim() ? this.language.parse(text) : this.language.newPrompt(this.prompt.task));
+      const prompt = text.trim() ? this.language.parse(text) : this.language.newPrompt(this.prompt.task);
+      // What a file brings is where the steps begin.
+      if (this.fresh) this.history = new History(prompt);
+      else this.history.push(prompt);
     } catch (error) {
       this.unread = text;
       throw error;
     } finally {
       this.rest();
       if (!this.tools().includes(this.tool)) this.tool = this.firstTool();
-      this.changed(false);
+      this.changed("state");
     }
   }
 
+  /** Whether nothing was drawn here yet. */
+  get fresh() {
+    return !this.history.past.length && !this.history.future.length && this.bare;
+  }
+
+  /** What another editor can go on with. */
+  get steps() {
+    return { history: this.history, pens: this.pens, tool: this.tool };
+  }
+
+  /** Go on with another editor's `steps`, if one of them led to the present prompt; whether it did. */
+  resume({ history, pens, tool }) {
+    const [points, count, text] = [pointCount(this.prompt.marks), this.prompt.marks.length, this.text];
+    // The text is compared last: it takes long.
+    const same = (prompt) => prompt.marks.length === count && pointCount(prompt.marks) === points && stringify(prompt) === text;
+    if (this.unread !== null || !history.seek(same)) return false;
+    Object.assign(this, { history, pens });
+    this.tool = this.tools().includes(tool) ? tool : this.firstTool();
+    this.rest();
+    this.changed("state");
+    return true;
+  }
+
   /** Make `prompt` the present one, a step of its own or part of the running `group`. Throws PromptError where it is too much. */
-  commit(prompt, group = null) {
+  commit(prompt, group = null, selection = this.selection) {
     this.language.checkAmount(prompt.marks);
-    this.unread = null;
-    this.draft = this.live = null;
+    this.unread = this.draft = this.live = this.emptied = null;
     this.history.push(prompt, group);
-    this.selection = this.selection.filter((number) => number < prompt.marks.length);
-    this.changed(true);
+    this.selection = selection.filter((number) => number < prompt.marks.length);
+    this.changed("drawing");
   }
 
   setMarks(marks, selection = this.selection, group = null) {
-    this.selection = selection;
-    this.commit({ ...this.prompt, marks }, group);
+    this.commit({ ...this.prompt, marks }, group, selection);
   }
 
   /** Let go of everything half done. */
   rest() {
-    this.draft = this.live = this.path = this.band = this.open = null;
+    this.draft = this.live = this.path = this.band = this.open = this.emptied = null;
     this.selection = [];
     this.history.settle();
   }
 
   undo() {
     this.rest();
-    if (this.history.undo()) this.changed(true);
+    if (this.history.undo()) this.changed("drawing");
   }
 
   redo() {
     this.rest();
-    if (this.history.redo()) this.changed(true);
+    if (this.history.redo()) this.changed("drawing");
   }
 
   // Tools
@@ -106,26 +134,17 @@ export class Editor {
     this.draft = this.path = this.open = null;
     this.tool = tool;
     if (tool !== "select") this.selection = [];
-    this.changed(false);
+    this.changed("state");
   }
 
   /** What the next mark of a kind starts with. */
-  fresh(type) {
+  next(type) {
     const base = type === "text" ? this.language.words(this.prompt.task, "words") : this.language.marks[type];
-    return this.dressed(base, this.pens[type] ?? {});
+    return dressed(base, this.pens[type] ?? {});
   }
 
-  dressed(mark, pen) {
-    if (mark.type === "doodle") return mark;
-    if (mark.type !== "text") return { ...mark, ...pick(pen, Object.keys(mark)) };
-    const style = { ...mark.style };
-    if (pen.color) style.fill = pen.color;
-    if (pen.width) [style.size, style.min_size] = [pen.width, Math.min(style.min_size, pen.width)];
-    return { ...mark, style };
-  }
-
-  freshStroke() {
-    return { ...this.language.stroke, ...pick(this.pens.doodle ?? {}, ["color", "width", "brush"]) };
+  nextStroke() {
+    return { ...this.language.stroke, ...this.pens.doodle };
   }
 
   /** Add a finished mark and select it. */
@@ -158,9 +177,9 @@ export class Editor {
 
   select(numbers) {
     this.selection = [...new Set(numbers)].sort((a, b) => a - b);
-    this.open = null;
+    this.open = this.emptied = null;
     this.history.settle();
-    this.changed(false);
+    this.changed("state");
   }
 
   selectAll() {
@@ -177,19 +196,28 @@ export class Editor {
     this.select([(from + by + count) % count]);
   }
 
-  /** The box around the selection with its handles, null where it has none. */
+  /** The mark that is selected alone, null where none or several are. */
+  get single() {
+    return this.selection.length === 1 ? this.selected[0] : null;
+  }
+
+  /** The box around the selection with its handles, null where nothing is selected. */
   frame() {
     if (!this.selection.length) return null;
     const box = bounds(...this.selected);
     return { box, handles: boxHandles(box), turnable: this.selected.some(({ type }) => TURNABLE.has(type)) };
   }
 
+  /** Change the selected marks, unless that would push them off the canvas. */
   change(transform, group = null) {
-    this.setMarks(this.prompt.marks.map((mark, number) => (this.selection.includes(number) ? this.rounded(transform(mark)) : mark)), this.selection, group);
+    const changed = new Map(this.selection.map((number) => [number, this.rounded(transform(this.prompt.marks[number]))]));
+    if (inSight(changed.values())) this.setMarks(this.prompt.marks.map((mark, number) => changed.get(number) ?? mark), this.selection, group);
   }
 
   nudge(dx, dy) {
-    if (this.selection.length) this.change((mark) => moved(mark, [dx * UNIT, dy * UNIT]), "nudge");
+    if (!this.selection.length) return;
+    const by = held(bounds(...this.selected), [dx * UNIT, dy * UNIT]);
+    this.change((mark) => moved(mark, by), "nudge");
   }
 
   turn(degrees) {
@@ -203,12 +231,19 @@ export class Editor {
     if (this.selection.length) this.setMarks(this.prompt.marks.filter((_, number) => !this.selection.includes(number)), []);
   }
 
+  /** Whether the marks are those that the task starts with. */
+  get bare() {
+    const { marks } = this.language.newPrompt(this.prompt.task);
+    return this.prompt.marks.length === marks.length && stringify(this.prompt.marks) === stringify(marks);
+  }
+
+  /** Back to the marks that the task starts with. */
   clear() {
-    if (this.prompt.marks.length) this.setMarks([], []);
+    if (!this.bare) this.setMarks(this.language.newPrompt(this.prompt.task).marks, []);
   }
 
   duplicate() {
-    if (this.selection.length) this.paste(this.selected);
+    if (this.selection.length) this.addAside(this.selected);
   }
 
   /** Move the selected marks to the top (1) or to the bottom (-1). */
@@ -222,16 +257,28 @@ export class Editor {
 
   // Clipboard
 
-  /** The selected marks as a document of their own, null where none is selected. */
+  /** The selected marks, or all where none is selected, as a document of their own; null where there are none. */
   copied() {
-    return this.selection.length ? stringify({ ...this.prompt, marks: this.selected }) : null;
+    const marks = this.selection.length ? this.selected : this.prompt.marks;
+    return marks.length ? stringify({ ...this.prompt, marks }) : null;
+  }
+
+  /** Add a copied document's marks; where nothing was drawn yet, take its task over as well. */
+  paste({ task, bypass, canvas, marks }) {
+    if (!this.bare || !marks.length) return this.addAside(marks);
+    this.rest();
+    this.commit({ ...this.prompt, task, bypass, canvas: this.groundFor(canvas), marks: this.rounded(marks) });
+    this.choose("select");
+    this.select(marks.keys());
   }
 
   /** Add marks, a little aside of where they came from if that is taken. */
-  paste(marks) {
+  addAside(marks) {
     const taken = new Set(this.prompt.marks.map((mark) => stringify(mark)));
     let added = marks.map((mark) => this.rounded(mark));
-    while (added.some((mark) => taken.has(stringify(mark)))) added = added.map((mark) => this.rounded(moved(mark, [16 * UNIT, 16 * UNIT])));
+    for (let tries = 0; tries < MOST_ASIDE && added.some((mark) => taken.has(stringify(mark))); tries++) {
+      added = added.map((mark) => this.rounded(moved(mark, [16 * UNIT, 16 * UNIT])));
+    }
     const count = this.prompt.marks.length;
     this.tool = "select";
     this.setMarks([...this.prompt.marks, ...added], added.map((_, number) => count + number));
@@ -243,7 +290,7 @@ export class Editor {
   subjects() {
     if (this.selection.length) return this.selected;
     if (this.tool === "select") return [];
-    return [this.tool === "doodle" ? { type: "doodle", strokes: [this.freshStroke()] } : this.fresh(this.tool)];
+    return [this.tool === "doodle" ? { type: "doodle", strokes: [this.nextStroke()] } : this.next(this.tool)];
   }
 
   /** A property's value, of the first mark that has it; undefined where none has. */
@@ -253,19 +300,21 @@ export class Editor {
 
   /** Give the selected marks, or the tool's next ones, a property. Steps of the same property count as one. */
   setProperty(name, value) {
+    const fitting = (type) => (name === "width" ? within(value, this.language.limits.widths[type]) : value);
     if (this.selection.length) {
-      this.change((mark) => withProperty(mark, name, value), `${name} ${this.selection}`);
+      this.change((mark) => withProperty(mark, name, fitting(mark.type)), `${name} ${this.selection}`);
     } else if (PEN_FIELDS.includes(name)) {
-      this.pens[this.tool] = { ...this.pens[this.tool], [name]: value };
-      this.changed(false);
+      this.pens[this.tool] = { ...this.pens[this.tool], [name]: fitting(this.tool) };
+      this.changed("state");
     }
   }
 
   /** The number of the mark whose words the words field edits: the selected one, else the task's own words; -1 for none. */
   wordsMark() {
-    if (this.selection.length) return this.selection.find((number) => ["text", "box"].includes(this.marks[number].type)) ?? -1;
-    const { role } = this.info;
-    return this.prompt.marks.findLastIndex((mark) => mark.type === "text" && mark.role === role);
+    const chosen = this.selection.find((number) => ["text", "box"].includes(this.marks[number].type));
+    if (chosen !== undefined) return chosen;
+    if (this.emptied) return -1;
+    return this.prompt.marks.findLastIndex((mark) => mark.type === "text" && mark.role === this.info.role);
   }
 
   get words() {
@@ -273,39 +322,44 @@ export class Editor {
     return mark ? (mark.text ?? mark.label) : "";
   }
 
-  /** Whether there is a place for words now. */
-  get wordy() {
-    return this.wordsMark() >= 0 || (!this.selection.length && this.info.marks.includes("text"));
-  }
-
   setWords(text) {
-    const which = this.wordsMark(), marks = this.prompt.marks, mark = marks[which];
-    const group = `words ${which}`;
-    if (!mark) {
+    const { emptied, selection } = this, { marks } = this.prompt;
+    const which = this.wordsMark(), blank = !text.trim();
+    const replaced = (mark) => this.setMarks(marks.with(which, mark), selection, `words ${which}`);
+    if (which >= 0 && marks[which].type === "box") {
+      replaced({ ...marks[which], label: text });
+    } else if (which >= 0 && !blank) {
+      replaced({ ...marks[which], text });
+    } else if (which >= 0) {
+      const rest = selection.filter((number) => number !== which).map((number) => (number > which ? number - 1 : number));
+      this.setMarks(marks.toSpliced(which, 1), rest);
+      this.emptied = { mark: marks[which], which, selection };
+    } else if (emptied && !blank) {
+      this.setMarks(marks.toSpliced(emptied.which, 0, { ...emptied.mark, text }), emptied.selection, `words ${emptied.which}`);
+    } else if (!blank) {
       // Words that appear and go on growing are one step.
-      if (text) this.setMarks([...marks, this.language.words(this.prompt.task, text)], [], `words ${marks.length}`);
-    } else if (mark.type === "box") {
-      this.setMarks(marks.map((old, number) => (number === which ? { ...old, label: text } : old)), this.selection, group);
-    } else if (text) {
-      this.setMarks(marks.map((old, number) => (number === which ? { ...old, text } : old)), this.selection, group);
-    } else {
-      this.setMarks(marks.filter((_, number) => number !== which), []);
+      this.setMarks([...marks, this.language.words(this.prompt.task, text)], selection, `words ${marks.length}`);
     }
   }
 
   // The whole prompt
 
-  /** Another task: its bypass, its ground, and its words in place of the last task's, unless they were the user's own. */
+  /** Another task: its bypass, and its ground and words in place of the last task's, unless they were the user's own. */
   setTask(task) {
     if (task === this.prompt.task) return;
     const [from, to] = [this.info, this.language.tasks[task]];
-    const fits = (this.prompt.canvas.type === "photo") === (to.canvas.type === "photo");
     let marks = this.prompt.marks.filter((mark) => mark.type !== "text" || mark.text !== from.instruction);
     marks = marks.map((mark) => (mark.type === "text" && mark.role === from.role ? this.language.words(task, mark.text) : mark));
     if (to.instruction && !marks.some(({ type }) => type === "text")) marks.push(this.language.words(task, to.instruction));
     this.rest();
-    this.commit({ ...this.prompt, task, bypass: to.bypass, canvas: fits ? this.prompt.canvas : to.canvas, marks });
+    const own = stringify(this.prompt.canvas) !== stringify(from.canvas);
+    this.commit({ ...this.prompt, task, bypass: to.bypass, canvas: own ? this.groundFor(to.canvas) : to.canvas, marks });
     this.choose(this.firstTool());
+  }
+
+  /** The present ground, unless a picture is wanted and there is none, or the other way round. */
+  groundFor(canvas) {
+    return (this.prompt.canvas.type === "photo") === (canvas.type === "photo") ? this.prompt.canvas : canvas;
   }
 
   /** How many marks the task does not know. */
@@ -318,37 +372,4 @@ export class Editor {
     const base = type === this.prompt.canvas.type ? this.prompt.canvas : this.language.canvases[type];
     this.commit({ ...this.prompt, canvas: { ...base, ...fields } }, `canvas ${Object.keys(fields)}`);
   }
-
-  setBypass(bypass) {
-    this.commit({ ...this.prompt, bypass });
-  }
-
-  /** How many more points may be drawn. */
-  get pointsLeft() {
-    return this.language.limits.points - pointCount(this.prompt.marks);
-  }
-}
-
-function pick(source, names) {
-  return Object.fromEntries(Object.entries(source).filter(([name]) => names.includes(name)));
-}
-
-function propertyOf(mark, name) {
-  if (mark.type === "doodle") return mark.strokes[0][name];
-  if (mark.type === "text") return { color: mark.style.fill, width: mark.style.size, align: mark.style.align, face: mark.style.face }[name];
-  return mark[name];
-}
-
-function withProperty(mark, name, value) {
-  if (propertyOf(mark, name) === undefined) return mark;
-  if (mark.type === "doodle") return { ...mark, strokes: mark.strokes.map((stroke) => ({ ...stroke, [name]: value })) };
-  if (mark.type === "text") {
-    const field = { color: "fill", width: "size" }[name] ?? name;
-    const style = { ...mark.style, [field]: value };
-    style.min_size = Math.min(style.min_size, style.size);
-    return { ...mark, style };
-  }
-  if (name === "magnitude") return { ...mark, magnitude: within(value, [0.0101 / mark.scale, 2 / mark.scale]) };
-  if (name === "strength") return { ...mark, strength: within(value, [0.0201 / mark.scale, 2 / mark.scale]) };
-  return { ...mark, [name]: value };
 }

@@ -2,11 +2,28 @@
 
 export const UNIT = 1 / 512; // of length, in fractions of the canvas
 const REACH = [-1, 2]; // how far marks may reach
+const LEAST_SIDE = 4 * UNIT; // of a box, and of what is on the canvas of any mark that is moved
 
 export const add = ([ax, ay], [bx, by]) => [ax + bx, ay + by];
 export const distance = ([ax, ay], [bx, by]) => Math.hypot(ax - bx, ay - by);
 export const within = (value, [least, most] = REACH) => Math.min(Math.max(value, least), most);
-const reachable = (point) => point.map((value) => within(value));
+export const reachable = (point) => point.map((value) => within(value));
+
+/** A box's four edges with some of it on the canvas, as Python wants it. */
+export function onCanvas(area) {
+  const [[left, right], [top, bottom]] = [0, 1].map((axis) => {
+    let [low, high] = [within(area[axis]), within(area[axis + 2])];
+    high = Math.max(high, low + LEAST_SIDE);
+    const shift = Math.max(LEAST_SIDE - high, 0) + Math.min(1 - LEAST_SIDE - low, 0);
+    return [low + shift, high + shift].map((value) => within(value));
+  });
+  return [left, top, right, bottom];
+}
+
+/** A way to move what fills `box`, as far as some of it stays on the canvas. */
+export function held(box, by) {
+  return by.map((way, axis) => within(way, [LEAST_SIDE - box[axis + 2], 1 - LEAST_SIDE - box[axis]]));
+}
 
 /** Where a force arrow ends. */
 export function forceTip({ start, angle, magnitude, scale }) {
@@ -32,6 +49,12 @@ export function withWindEnd(wind, end) {
   const length = within(2 * distance(wind.center, end), [0.0201, 2]);
   const angle = (Math.atan2(wind.center[1] - end[1], end[0] - wind.center[0]) * 180) / Math.PI;
   return { ...wind, angle: round(angle, 2), strength: round(length / wind.scale, 4) };
+}
+
+/** A force or a wind with another `magnitude` or `strength`, as far as it is no shorter and no longer than can be drawn. */
+export function withLength(mark, name, value) {
+  const least = { magnitude: 0.0101, strength: 0.0201 }[name];
+  return { ...mark, [name]: within(value, [least / mark.scale, 2 / mark.scale]) };
 }
 
 function round(value, digits) {
@@ -84,6 +107,14 @@ export function bounds(...marks) {
   return box;
 }
 
+const FULL = new Set(["box", "text", "wind"]);
+
+/** Whether some of the marks is on the canvas. */
+export function inSight(marks) {
+  const [left, top, right, bottom] = bounds(...marks);
+  return left < 1 && top < 1 && right > 0 && bottom > 0;
+}
+
 /** The number of the uppermost mark at a point, -1 for none: first those whose line is near, then those that surround it. */
 export function hit(marks, point, tolerance) {
   for (let number = marks.length - 1; number >= 0; number--) {
@@ -92,7 +123,7 @@ export function hit(marks, point, tolerance) {
   let best = -1;
   for (let number = marks.length - 1; number >= 0; number--) {
     const mark = marks[number];
-    const surrounds = mark.type === "erase" ? inPolygon(mark.points, point) : ["box", "text", "wind"].includes(mark.type) && inBox(hitBox(mark), point);
+    const surrounds = mark.type === "erase" ? inPolygon(mark.points, point) : FULL.has(mark.type) && inBox(hitBox(mark), point);
     if (surrounds && (best < 0 || size(mark) < size(marks[best]))) best = number;
   }
   return best;
@@ -149,10 +180,10 @@ function mapped(mark, map, turn = 0, grown = 1) {
       if (turn) {
         const [x, y] = at([(left + right) / 2, (top + bottom) / 2]);
         const half = [(right - left) / 2, (bottom - top) / 2];
-        return { ...mark, area: [x - half[0], y - half[1], x + half[0], y + half[1]].map((value) => within(value)) };
+        return { ...mark, area: onCanvas([x - half[0], y - half[1], x + half[0], y + half[1]]) };
       }
-      const [a, b] = [at([left, top]), at([right, bottom])];
-      return { ...mark, area: [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])] };
+      const [a, b] = [map([left, top]), map([right, bottom])];
+      return { ...mark, area: onCanvas([Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])]) };
     }
     case "marker":
       return { ...mark, start: at(mark.start), tip: at(mark.tip) };
@@ -161,7 +192,7 @@ function mapped(mark, map, turn = 0, grown = 1) {
       return withForceTip({ ...mark, start }, tip);
     }
     case "wind":
-      return { ...mark, center: at(mark.center), angle: round(mark.angle - turn, 2), strength: within(mark.strength * grown, [0.0201 / mark.scale, 2 / mark.scale]) };
+      return withLength({ ...mark, center: at(mark.center), angle: round((mark.angle - turn) % 360, 2) }, "strength", mark.strength * grown);
     case "trajectory":
     case "erase":
       return { ...mark, points: mark.points.map(at) };
@@ -208,12 +239,12 @@ export function withHandle(mark, name, point) {
   if (mark.type === "wind") return withWindEnd(mark, point);
   if (mark.type === "marker") {
     const changed = { ...mark, [name]: at };
-    return distance(changed.start, changed.tip) < 2e-3 ? mark : changed;
+    return distance(changed.start, changed.tip) < LEAST_SIDE ? mark : changed;
   }
   return { ...mark, points: mark.points.map((old, number) => (number === name ? at : old)) };
 }
 
-export const SIDES = ["nw", "n", "ne", "e", "se", "s", "sw", "w"];
+const SIDES = ["nw", "n", "ne", "e", "se", "s", "sw", "w"];
 
 /** The eight handles around a box, as [side, point]. */
 export function boxHandles([left, top, right, bottom]) {
@@ -228,6 +259,9 @@ export function draggedBox(box, side, [x, y], square = false) {
   if (side.includes("e")) right = x;
   if (side.includes("n")) top = y;
   if (side.includes("s")) bottom = y;
+  // Never so flat that all in it falls together.
+  if (Math.abs(right - left) < LEAST_SIDE) side.includes("w") ? (left = right - LEAST_SIDE) : (right = left + LEAST_SIDE);
+  if (Math.abs(bottom - top) < LEAST_SIDE) side.includes("n") ? (top = bottom - LEAST_SIDE) : (bottom = top + LEAST_SIDE);
   if (square && side.length === 2) {
     const grown = Math.max(Math.abs((right - left) / (box[2] - box[0] || 1)), Math.abs((bottom - top) / (box[3] - box[1] || 1)));
     const [width, height] = [grown * (box[2] - box[0]), grown * (box[3] - box[1])];

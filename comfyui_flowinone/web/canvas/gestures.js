@@ -1,25 +1,50 @@
 /** What a press, a drag and a release do with each tool. Points are fractions of the canvas. */
 
-import { add, bounds, boxHandles, distance, draggedBox, forceTip, hit, inBox, inside, moved, ownHandles, resized, simplified, turned, UNIT, withForceTip, withHandle, within, withWindEnd } from "./geometry.js";
+import {
+  add, bounds, distance, draggedBox, forceTip, held, hit, inBox, inSight, inside, moved, onCanvas, ownHandles, reachable, resized, simplified, turned, UNIT,
+  withForceTip, withHandle, withWindEnd,
+} from "./geometry.js";
 
 const GRID = 1 / 32;
 const FREEHAND = 0.5 * UNIT; // how much a drawn line may be off where it is simplified
 const LEAST_BOX = 8 * UNIT;
 const TURN_HANDLE = 26 * UNIT; // above the frame
+const GRIP = 1.6; // how much farther than a line a handle reaches
+const SLACK = 0.25; // of the tolerance: how far a press may slip before it is a drag
 
-/** Where the handle that turns the selection is. */
+/** Where the handle that turns the selection is; `zoom` is how large the canvas is shown. */
 export function turnHandle([left, top, right], zoom = 1) {
   return [(left + right) / 2, top - TURN_HANDLE / zoom];
 }
 
+/** The handle of the selection at a point, {own: name}, {turn: true} or {side}; null where none is. */
+export function gripAt(editor, point, tolerance, zoom = 1) {
+  const frame = editor.frame(), { single } = editor;
+  if (!frame) return null;
+  const near = ([, at]) => distance(at, point) <= GRIP * tolerance;
+  const handles = single ? ownHandles(single) : [];
+  const own = handles.find(near);
+  if (own) return { own: own[0] };
+  if (frame.turnable && near([null, turnHandle(frame.box, zoom)])) return { turn: true };
+  const side = (!handles.length || single.type === "erase") && frame.handles.find(near);
+  return side ? { side: side[0] } : null;
+}
+
 /** Begin a gesture of the editor's tool at a point; the gesture has move(point, keys), end(point, keys) and cancel().
  *
- * `keys` are {shift, snap}; `tolerance` is how near counts as on, `zoom` how large the canvas is shown.
+ * `keys` are {shift, snap}; `tolerance` is how near counts as on, `zoom` how large the canvas is shown. What is selected keeps its handles with
+ * every tool.
  */
 export function begin(editor, point, keys, tolerance, zoom = 1) {
-  const make = { select: beginSelect, box: beginBox, text: beginText, marker: beginArrow, force: beginArrow, wind: beginArrow, trajectory: beginPath, erase: beginPath, doodle: beginStroke }[editor.tool];
-  return make(editor, snapped(point, keys, editor.tool !== "doodle"), keys, tolerance, zoom);
+  const grip = editor.path ? null : gripAt(editor, point, tolerance, zoom);
+  if (grip) return beginGrip(editor, point, grip, tolerance);
+  return BEGINNINGS[editor.tool](editor, snapped(point, keys, editor.tool !== "doodle"), keys, tolerance);
 }
+
+const BEGINNINGS = {
+  select: beginSelect, box: beginBox, text: beginText, marker: beginArrow, force: beginArrow, wind: beginArrow, trajectory: beginPath, erase: beginPath,
+  doodle: beginStroke,
+};
 
 function snapped([x, y], { snap }, useful = true) {
   return snap && useful ? [Math.round(x / GRID) * GRID, Math.round(y / GRID) * GRID] : [x, y];
@@ -33,20 +58,25 @@ function stepped(origin, [x, y]) {
   return [origin[0] + length * Math.cos(angle), origin[1] + length * Math.sin(angle)];
 }
 
-function beginSelect(editor, point, keys, tolerance, zoom) {
+function beginGrip(editor, point, { own, turn, side }, tolerance) {
+  const { box } = editor.frame();
+  const drag = (transform) => dragging(editor, point, tolerance, transform);
+  if (turn) return drag(turning(box, point));
+  if (side) return drag((to, { shift }) => (mark) => resized(mark, box, draggedBox(box, side, to, shift)));
+  return drag((to, { shift }) => (mark) => withHandle(mark, own, shift ? steppedHandle(mark, own, to) : to));
+}
+
+function steppedHandle(mark, name, to) {
+  if (mark.type === "wind") return stepped(mark.center, to);
+  if (mark.type !== "marker" && mark.type !== "force") return to;
+  return stepped(name === "start" ? (mark.tip ?? forceTip(mark)) : mark.start, to);
+}
+
+function beginSelect(editor, point, keys, tolerance) {
   const frame = editor.frame();
-  if (frame) {
-    const single = editor.selection.length === 1 ? editor.selected[0] : null;
-    const own = single && ownHandles(single).find(([, at]) => distance(at, point) <= 1.6 * tolerance);
-    if (own) return dragging(editor, (to, { shift }) => (mark) => withHandle(mark, own[0], shift && single.type !== "trajectory" ? steppedHandle(mark, own[0], to) : to));
-    if (frame.turnable && distance(turnHandle(frame.box, zoom), point) <= 1.6 * tolerance) return turning(editor, frame.box, point);
-    const side = (!single || !ownHandles(single).length || single.type === "erase") && boxHandles(frame.box).find(([, at]) => distance(at, point) <= 1.6 * tolerance);
-    if (side) {
-      return dragging(editor, (to, { shift }) => (mark) => resized(mark, frame.box, draggedBox(frame.box, side[0], to, shift)));
-    }
-  }
   const which = hit(editor.prompt.marks, point, tolerance);
-  if (which < 0) return frame && inBox(frame.box, point) && !keys.shift ? moving(editor, point) : rubberBand(editor, point, keys);
+  const move = () => dragging(editor, point, tolerance, moving(bounds(...editor.selected), point));
+  if (which < 0) return frame && inBox(frame.box, point) && !keys.shift ? move() : rubberBand(editor, point, keys);
   if (keys.shift) {
     const rest = editor.selection.filter((number) => number !== which);
     editor.select(rest.length < editor.selection.length ? rest : [...rest, which]);
@@ -54,13 +84,7 @@ function beginSelect(editor, point, keys, tolerance, zoom) {
   } else if (!editor.selection.includes(which)) {
     editor.select([which]);
   }
-  return moving(editor, point);
-}
-
-function steppedHandle(mark, name, to) {
-  if (mark.type === "wind") return stepped(mark.center, to);
-  const other = name === "start" ? (mark.tip ?? forceTip(mark)) : mark.start;
-  return stepped(other, to);
+  return move();
 }
 
 function still() {
@@ -68,48 +92,50 @@ function still() {
 }
 
 /** A drag that changes the selected marks by `transform(point, keys)` of what they were. */
-function dragging(editor, transform) {
+function dragging(editor, from, tolerance, transform) {
   const before = editor.prompt.marks;
   let moved = false;
   return {
     move(point, keys) {
-      moved = true;
+      moved ||= distance(from, point) > SLACK * tolerance;
+      if (!moved) return;
       const change = transform(snapped(point, keys), keys);
-      editor.live = before.map((mark, number) => (editor.selection.includes(number) ? change(mark) : mark));
-      editor.changed(false);
+      const changed = new Map(editor.selection.map((number) => [number, change(before[number])]));
+      if (!inSight(changed.values())) return;
+      editor.live = before.map((mark, number) => changed.get(number) ?? mark);
+      editor.changed("motion");
     },
     end(point, keys) {
-      if (!moved) return;
       this.move(point, keys);
+      if (!editor.live) return;
       const marks = editor.live.map((mark, number) => (editor.selection.includes(number) ? editor.rounded(mark) : mark));
       editor.live = null;
       editor.setMarks(marks);
     },
     cancel() {
       editor.live = null;
-      editor.changed(false);
+      editor.changed("motion");
     },
   };
 }
 
-function moving(editor, from) {
-  const box = bounds(...editor.selected);
-  return dragging(editor, (to, { shift, snap }) => {
+function moving(box, from) {
+  return (to, { shift, snap }) => {
     let by = [to[0] - from[0], to[1] - from[1]];
     if (shift) by = Math.abs(by[0]) > Math.abs(by[1]) ? [by[0], 0] : [0, by[1]];
     // The corner goes to the grid, wherever the mark was taken hold of.
     if (snap) by = by.map((way, axis) => Math.round((box[axis] + way) / GRID) * GRID - box[axis]);
-    return (mark) => moved(mark, by);
-  });
+    return (mark) => moved(mark, held(box, by));
+  };
 }
 
-function turning(editor, [left, top, right, bottom], from) {
+function turning([left, top, right, bottom], from) {
   const center = [(left + right) / 2, (top + bottom) / 2];
   const angle = ([x, y]) => (Math.atan2(y - center[1], x - center[0]) * 180) / Math.PI;
-  return dragging(editor, (to, { shift }) => {
+  return (to, { shift }) => {
     const turn = angle(to) - angle(from);
     return (mark) => turned(mark, center, shift ? Math.round(turn / 15) * 15 : turn);
-  });
+  };
 }
 
 function rubberBand(editor, from, { shift }) {
@@ -117,7 +143,7 @@ function rubberBand(editor, from, { shift }) {
   editor.select(before);
   return {
     move(point) {
-      editor.band = [Math.min(from[0], point[0]), Math.min(from[1], point[1]), Math.max(from[0], point[0]), Math.max(from[1], point[1])];
+      editor.band = boxAround(from, point);
       const caught = [...editor.prompt.marks.keys()].filter((number) => inside(editor.prompt.marks[number], editor.band));
       editor.select([...before, ...caught]);
     },
@@ -126,7 +152,7 @@ function rubberBand(editor, from, { shift }) {
     },
     cancel() {
       editor.band = null;
-      editor.changed(false);
+      editor.changed("motion");
     },
   };
 }
@@ -136,19 +162,23 @@ function making(editor, shape) {
   return {
     move(point, keys) {
       editor.draft = shape(snapped(point, keys), keys);
-      editor.changed(false);
+      editor.changed("motion");
     },
     end(point, keys) {
       const mark = shape(snapped(point, keys), keys);
       editor.draft = null;
       if (mark) editor.add(mark);
-      else editor.changed(false);
+      else editor.changed("motion");
     },
     cancel() {
       editor.draft = null;
-      editor.changed(false);
+      editor.changed("motion");
     },
   };
+}
+
+function boxAround(a, b) {
+  return [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])];
 }
 
 function areaOf(from, to, square) {
@@ -157,111 +187,138 @@ function areaOf(from, to, square) {
     const side = Math.max(Math.abs(width), Math.abs(height));
     [width, height] = [Math.sign(width || 1) * side, Math.sign(height || 1) * side];
   }
-  const far = [from[0] + width, from[1] + height];
-  return [Math.min(from[0], far[0]), Math.min(from[1], far[1]), Math.max(from[0], far[0]), Math.max(from[1], far[1])].map((value) => within(value));
+  const area = boxAround(from, [from[0] + width, from[1] + height]);
+  return area[2] - area[0] < LEAST_BOX || area[3] - area[1] < LEAST_BOX ? null : onCanvas(area);
 }
 
 function beginBox(editor, from) {
-  const fresh = editor.fresh("box");
+  const fresh = editor.next("box");
   return making(editor, (to, { shift }) => {
     const area = areaOf(from, to, shift);
-    return area[2] - area[0] < LEAST_BOX || area[3] - area[1] < LEAST_BOX ? null : { ...fresh, area };
+    return area && { ...fresh, area };
   });
 }
 
-function beginText(editor, from) {
-  const fresh = editor.fresh("text");
-  return making(editor, (to) => {
+/** A drag makes a place for words; a click goes to words that are there, else it asks for them where the task has them. */
+function beginText(editor, from, keys, tolerance) {
+  const fresh = editor.next("text");
+  const placed = making(editor, (to) => {
     const area = areaOf(from, to, false);
-    // A click asks for words where the task has them.
-    return area[2] - area[0] < LEAST_BOX ? fresh : { ...fresh, area, valign: "top" };
+    return area && { ...fresh, area, valign: "top" };
   });
+  return {
+    ...placed,
+    end(point, keys) {
+      if (distance(from, point) > tolerance) return placed.end(point, keys);
+      placed.cancel();
+      const { marks } = editor.prompt;
+      const under = marks.findLastIndex((mark) => mark.type === "text" && inBox(mark.area, from));
+      const there = under >= 0 ? under : marks.findLastIndex((mark) => mark.type === "text" && String(mark.area) === String(fresh.area));
+      if (there >= 0) editor.select([there]);
+      else editor.add(fresh);
+    },
+  };
 }
 
 /** Force and wind start at the object; a marker's arrow is drawn from its tail to the object. */
 function beginArrow(editor, from) {
-  const fresh = editor.fresh(editor.tool);
+  const fresh = editor.next(editor.tool);
   return making(editor, (given, { shift }) => {
     const to = shift ? stepped(from, given) : given;
     if (distance(from, to) < LEAST_BOX) return null;
-    if (fresh.type === "marker") return { ...fresh, start: from.map((value) => within(value)), tip: to.map((value) => within(value)) };
-    if (fresh.type === "force") return withForceTip({ ...fresh, start: from.map((value) => within(value)) }, to);
+    if (fresh.type === "marker") return { ...fresh, start: reachable(from), tip: reachable(to) };
+    if (fresh.type === "force") return withForceTip({ ...fresh, start: reachable(from) }, to);
     const center = [(from[0] + to[0]) / 2, (from[1] + to[1]) / 2];
-    return withWindEnd({ ...fresh, center }, to);
+    return withWindEnd({ ...fresh, center: reachable(center) }, to);
   });
 }
 
 /** Freehand where the pointer is dragged, point by point where it is clicked; a click on the last point, or Enter, ends it. */
 function beginPath(editor, from, keys, tolerance) {
-  const least = editor.tool === "erase" ? 3 : 2;
   const path = editor.path?.type === editor.tool ? editor.path : null;
   const points = path ? [...path.points] : [];
   const drawn = [];
   return {
     move(point, keys) {
-      const to = snapped(point, keys).map((value) => within(value));
+      const to = reachable(snapped(point, keys));
       if (path) {
-        editor.draft = { ...editor.fresh(editor.tool), points: [...points, to] };
+        editor.draft = { ...editor.next(editor.tool), points: [...points, to] };
       } else {
-        if (!drawn.length) drawn.push(from.map((value) => within(value)));
+        if (!drawn.length) drawn.push(reachable(from));
         if (distance(drawn.at(-1), to) > UNIT / 4) drawn.push(to);
-        if (drawn.length > 1) editor.draft = { ...editor.fresh(editor.tool), points: drawn };
+        if (drawn.length > 1) editor.draft = { ...editor.next(editor.tool), points: drawn };
       }
-      editor.changed(false);
+      editor.changed("motion");
     },
     end(point, keys) {
-      const to = snapped(point, keys).map((value) => within(value));
-      const dragged = !path && drawn.length && bounds({ type: "trajectory", points: [...drawn, to] }).reduce((sum, edge, number) => sum + (number < 2 ? -edge : edge), 0) > 2 * tolerance;
-      if (dragged) {
+      const to = reachable(snapped(point, keys));
+      if (!path && drawn.length && extent([...drawn, to]) > 2 * tolerance) {
         const line = thinnedPath(editor, drawn);
         editor.draft = null;
-        if (line.length >= least) editor.add({ ...editor.fresh(editor.tool), points: line });
-        else editor.changed(false);
+        if (line.length >= least(editor.tool)) editor.add({ ...editor.next(editor.tool), points: line });
+        else editor.changed("motion");
       } else if (path && distance(points.at(-1), to) <= tolerance) {
         finishPath(editor);
       } else {
-        points.push(to);
-        editor.path = { type: editor.tool, points };
-        editor.draft = { ...editor.fresh(editor.tool), points: points.length > 1 ? points : [to, add(to, [1e-4, 0])] };
-        editor.changed(false);
+        editor.path = { type: editor.tool, points: [...points, to] };
+        showPath(editor);
       }
     },
     cancel() {
-      editor.path = editor.draft = null;
-      editor.changed(false);
+      showPath(editor);
     },
   };
+}
+
+/** How many points a line of the kind needs. */
+function least(type) {
+  return type === "erase" ? 3 : 2;
+}
+
+function extent(points) {
+  const [left, top, right, bottom] = bounds({ type: "trajectory", points });
+  return right - left + bottom - top;
 }
 
 function thinnedPath(editor, drawn) {
   // A smooth path is drawn through few points; an outline keeps its corners.
-  if (editor.tool === "erase" || !editor.fresh("trajectory").smooth) return simplified(drawn, FREEHAND);
+  if (editor.tool === "erase" || !editor.next("trajectory").smooth) return simplified(drawn, FREEHAND);
   const few = simplified(drawn, 4 * UNIT);
   return few.length > 2 ? few : simplified(drawn, FREEHAND);
 }
 
-/** Make a mark of the points clicked so far. */
+/** Show the points clicked so far, and nothing else. */
+export function showPath(editor) {
+  const { path } = editor;
+  const points = path?.points.length === 1 ? [path.points[0], add(path.points[0], [1e-4, 0])] : path?.points;
+  editor.draft = path && { ...editor.next(path.type), points };
+  editor.changed("motion");
+}
+
+/** Forget the points clicked so far; whether there were any. */
+export function dropPath(editor) {
+  const { path } = editor;
+  editor.path = null;
+  showPath(editor);
+  return Boolean(path);
+}
+
+/** Make a mark of the points clicked so far, if they are enough. */
 export function finishPath(editor) {
   const { path } = editor;
-  editor.path = editor.draft = null;
-  const enough = path && path.points.length >= (path.type === "erase" ? 3 : 2);
-  if (enough) editor.add({ ...editor.fresh(path.type), points: path.points });
-  else editor.changed(false);
-  return Boolean(enough);
+  dropPath(editor);
+  if (path && path.points.length >= least(path.type)) editor.add({ ...editor.next(path.type), points: path.points });
 }
 
 function beginStroke(editor, from) {
-  const stroke = editor.freshStroke();
-  const points = [from.map((value) => within(value))];
-  const show = () => {
-    editor.draft = { type: "doodle", strokes: [{ ...stroke, points: points.length > 1 ? points : [points[0], add(points[0], [1e-4, 0])] }] };
-    editor.changed(false);
-  };
+  const stroke = editor.nextStroke();
+  const points = [reachable(from)];
   return {
     move(point) {
-      const to = point.map((value) => within(value));
+      const to = reachable(point);
       if (distance(points.at(-1), to) > UNIT / 4) points.push(to);
-      show();
+      if (points.length > 1) editor.draft = { type: "doodle", strokes: [{ ...stroke, points }] };
+      editor.changed("motion");
     },
     end() {
       editor.draft = null;
@@ -271,7 +328,7 @@ function beginStroke(editor, from) {
     },
     cancel() {
       editor.draft = null;
-      editor.changed(false);
+      editor.changed("motion");
     },
   };
 }

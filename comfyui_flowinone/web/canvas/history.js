@@ -41,4 +41,14 @@ export class History {
     this.group = null;
     return true;
   }
+
+  /** Go to the nearest state that `is` the one, back before forth; whether there was one. */
+  seek(is) {
+    if (is(this.state)) return true;
+    const [back, forth] = [this.past.findLastIndex(is), this.future.findLastIndex(is)];
+    const steps = back >= 0 ? this.past.length - back : this.future.length - forth;
+    if (back < 0 && forth < 0) return false;
+    for (let step = 0; step < steps; step++) back >= 0 ? this.undo() : this.redo();
+    return true;
+  }
 }

@@ -48,10 +48,9 @@ export class Language {
     return { version, task, bypass, canvas, marks };
   }
 
-  /** The marks of text on the clipboard, null where it holds none. Throws PromptError for broken ones. */
-  parseMarks(text) {
-    if (!/^\s*\{[^]*"marks"/.test(text.slice(0, 200_000))) return null;
-    return this.parse(text).marks;
+  /** The prompt of text on the clipboard, null where it holds none. Throws PromptError for a broken one. */
+  parseCopied(text) {
+    return /^\s*\{[^]*"(marks|canvas)"/.test(text.slice(0, 200_000)) ? this.parse(text) : null;
   }
 
   complete(mark) {

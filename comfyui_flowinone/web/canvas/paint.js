@@ -8,7 +8,13 @@ import { curve, forceTip } from "./geometry.js";
 export const SIDE = 512;
 const MULTILINE = [7, 5, 3, 1]; // widths, in sevenths, of black and white lines on each other
 const HEAD_SLIMNESS = 0.75; // half the width of a head, in its lengths
-const FACES = { serif: "Georgia, 'Times New Roman', serif", sans: "Arial, Helvetica, sans-serif", comic: "'Comic Sans MS', 'Comic Neue', cursive", mono: "'Courier New', monospace", condensed: "'Arial Narrow', 'Roboto Condensed', sans-serif" };
+const FACES = {
+  serif: "Georgia, 'Times New Roman', serif",
+  sans: "Arial, Helvetica, sans-serif",
+  comic: "'Comic Sans MS', 'Comic Neue', cursive",
+  mono: "'Courier New', monospace",
+  condensed: "'Arial Narrow', 'Roboto Condensed', sans-serif",
+};
 
 const units = ([x, y]) => [x * SIDE, y * SIDE];
 
@@ -51,7 +57,9 @@ export function paintMark(context, mark) {
   context.restore();
 }
 
-const PAINTERS = { box: paintBox, text: paintText, marker: paintMarker, force: paintForce, wind: paintWind, trajectory: paintTrajectory, doodle: paintDoodle, erase: paintErase };
+const PAINTERS = {
+  box: paintBox, text: paintText, marker: paintMarker, force: paintForce, wind: paintWind, trajectory: paintTrajectory, doodle: paintDoodle, erase: paintErase,
+};
 
 function trace(context, points) {
   context.beginPath();

@@ -1,52 +1,73 @@
-/** What the canvas asks of the server: the exact picture of a prompt, and a place for a dropped picture. */
+/** What the canvas asks of the server: the exact picture of a prompt, whether a prompt can be drawn, and a place for a dropped picture. */
 
+const ROUTE = "/flowinone/render";
 const PAUSE = 120; // ms without a change before a picture is asked for
+const BUSY = 1000; // ms until a server that was busy is asked again
+const SMALLEST = 64;
 
-/** Asks for the exact picture of the latest prompt, one request at a time. */
+/** Asks for the exact picture of the latest wish, one request at a time. */
 export class ExactPicture {
-  /** `arrived(bitmap, key)` gets a picture, `failed(sentence, key)` why there is none. */
+  /** `arrived(bitmap, wish)` gets a picture, `failed(sentence)` why there is none. */
   constructor(api, arrived, failed) {
     Object.assign(this, { api, arrived, failed });
+    this.wish = null;
   }
 
-  /** Want the picture of a request; `key` says what it is of. An earlier wish that was not answered yet is dropped. */
-  want(key, request) {
-    if (key === this.key) return;
-    this.key = key;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.ask(key, request), PAUSE);
+  /** Want the picture of `wish`, whose `key` says what it is of and whose `request()` makes the request. An earlier wish is dropped. */
+  want(wish) {
+    if (wish.key === this.wish?.key) return;
+    this.wish = wish;
+    this.askIn(PAUSE);
   }
 
   /** Want none. */
   drop() {
     clearTimeout(this.timer);
-    this.controller?.abort();
-    this.key = null;
+    this.wish = null;
   }
 
-  async ask(key, request) {
-    this.controller?.abort();
-    const controller = (this.controller = new AbortController());
+  askIn(pause) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.ask(), pause);
+  }
+
+  async ask() {
+    const { wish } = this;
+    if (this.asking || !wish) return;
+    this.asking = true;
     try {
-      const response = await this.api.fetchApi("/flowinone/render", {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(request),
-        signal: controller.signal,
-      });
-      if (response.status === 429) {
-        this.timer = setTimeout(() => key === this.key && this.ask(key, request), 1000);
-      } else if (response.ok) {
-        const bitmap = await createImageBitmap(await response.blob());
-        if (key === this.key) this.arrived(bitmap, key);
-      } else {
-        const { error } = await response.json().catch(() => ({ error: `${response.status} ${response.statusText}` }));
-        if (key === this.key) this.failed(error, key);
-      }
+      const response = await post(this.api, wish.request());
+      if (response.status === 429) this.askIn(BUSY);
+      else if (response.ok) this.arrive(await createImageBitmap(await response.blob()), wish);
+      else if (wish === this.wish) this.failed(await sentence(response));
     } catch (error) {
-      if (error.name !== "AbortError" && key === this.key) this.failed(String(error.message ?? error), key);
+      if (wish === this.wish) this.failed(error.message);
+    } finally {
+      this.asking = false;
+      if (this.wish && wish !== this.wish) this.askIn(0);
     }
   }
+
+  /** A picture of an earlier wish is better than none, as long as any is wanted. */
+  arrive(bitmap, wish) {
+    if (this.wish) this.arrived(bitmap, wish);
+    else bitmap.close();
+  }
+}
+
+/** Throw Error with a sentence where Python cannot draw a prompt; it checks more than the schema does. */
+export async function checkOnServer(api, prompt) {
+  const response = await post(api, { prompt: JSON.stringify({ ...prompt, canvas: { type: "solid" } }), size: SMALLEST });
+  if (!response.ok) throw new Error(await sentence(response));
+}
+
+function post(api, request) {
+  return api.fetchApi(ROUTE, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) });
+}
+
+async function sentence(response) {
+  const { error } = await response.json().catch(() => ({}));
+  return error ?? `${response.status} ${response.statusText}`;
 }
 
 /** Put a picture into ComfyUI's input folder; its annotated name. Throws Error with a sentence. */
@@ -65,27 +86,18 @@ export function annotated({ filename, subfolder = "", type = "output" }) {
   return `${subfolder ? `${subfolder}/` : ""}${filename} [${type}]`;
 }
 
+/** The annotated name of a picture of this server, by its address; null for any other address. */
+export function nameOfAddress(api, address) {
+  if (!URL.canParse(address)) return null;
+  const [url, view] = [new URL(address), new URL(api.apiURL("/view"), location.href)];
+  if (!url.searchParams.get("filename") || url.origin !== view.origin || url.pathname !== view.pathname) return null;
+  return annotated({ filename: "", type: "output", ...Object.fromEntries(url.searchParams) });
+}
+
 /** The address of an annotated name's picture. */
 export function viewURL(api, name) {
   const [, path, type] = /^([^]*?)(?: \[(input|output|temp)\])?$/.exec(name);
   const cut = path.lastIndexOf("/");
   const query = new URLSearchParams({ filename: path.slice(cut + 1), subfolder: cut < 0 ? "" : path.slice(0, cut), type: type ?? "input" });
   return api.apiURL(`/view?${query}`);
-}
-
-/** The picture that a node's input shows now: {name, opaque}, null where nothing is connected, {} where nothing is known yet. */
-export function connectedPicture(app, node, inputName) {
-  const slot = node.inputs?.findIndex(({ name }) => name === inputName) ?? -1;
-  let origin = slot >= 0 ? node.getInputNode(slot) : null;
-  while (origin?.type === "Reroute") origin = origin.getInputNode(0);
-  if (!origin) return slot >= 0 && node.inputs[slot].link != null ? {} : null;
-  if (origin.comfyClass === "LoadImage") {
-    const value = origin.widgets?.find(({ name }) => name === "image")?.value;
-    return typeof value === "string" && value ? { name: value, opaque: true } : {};
-  }
-  const image = app.nodeOutputs?.[origin.id]?.images?.[0];
-  if (image) return { name: annotated(image), opaque: true };
-  const source = origin.imgs?.[0]?.src;
-  const query = source ? new URL(source, location.href).searchParams : null;
-  return query?.get("filename") ? { name: annotated({ filename: query.get("filename"), subfolder: query.get("subfolder") ?? "", type: query.get("type") ?? "output" }), opaque: true } : {};
 }

@@ -1,30 +1,33 @@
 /** The canvas's looks, in the colours of ComfyUI's theme. */
 
 const STYLE = `
-.fio { display: flex; flex-direction: column; gap: 4px; width: 100%; height: 100%; min-height: 0; box-sizing: border-box;
-  color: var(--input-text, #ddd); font: 12px/1.3 Inter, system-ui, sans-serif; overflow: hidden; user-select: none; }
-.fio-bar { display: flex; flex-wrap: wrap; gap: 3px; align-items: center; flex: none; }
-.fio button, .fio select, .fio input, .fio textarea { background: var(--comfy-input-bg, #222); color: inherit; border: 1px solid var(--border-color, #4e4e4e);
-  border-radius: 4px; font: inherit; min-height: 26px; box-sizing: border-box; margin: 0; }
+.fio { display: flex; flex-direction: column; gap: 4px; width: 100%; height: 100%; min-height: 0; box-sizing: border-box; overflow: hidden;
+  color: var(--input-text, #ddd); font: 12px/1.3 Inter, system-ui, sans-serif; user-select: none; }
+.fio-bar { display: flex; flex-wrap: wrap; gap: 3px; align-items: center; flex: none; min-height: 26px; }
+.fio button, .fio select, .fio input, .fio textarea { box-sizing: border-box; min-height: 26px; margin: 0; color: inherit; font: inherit;
+  background: var(--comfy-input-bg, #222); border: 1px solid var(--border-color, #4e4e4e); border-radius: 4px; }
 .fio button { min-width: 26px; padding: 2px 4px; cursor: pointer; display: inline-flex; align-items: center; justify-content: center; }
-.fio button:hover:not(:disabled), .fio select:hover { border-color: var(--input-text, #ddd); }
+.fio button:hover:not([aria-disabled=true]), .fio select:hover { border-color: var(--input-text, #ddd); }
 .fio button[aria-pressed=true] { background: var(--p-primary-color, #3c7bd9); color: #fff; border-color: transparent; }
-.fio button:disabled { opacity: 0.35; cursor: default; }
-.fio svg { width: 18px; height: 18px; fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linecap: round; stroke-linejoin: round; pointer-events: none; }
-.fio select { padding: 2px 4px; max-width: 130px; }
-.fio label { display: inline-flex; gap: 3px; align-items: center; }
-.fio input[type=number] { width: 58px; padding: 2px 4px; }
+.fio button[aria-disabled=true] { opacity: 0.35; cursor: default; }
+.fio :focus-visible { outline: 2px solid var(--p-primary-color, #3c7bd9); outline-offset: -2px; }
+.fio svg { width: 18px; height: 18px; pointer-events: none;
+  fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linecap: round; stroke-linejoin: round; }
+.fio select { padding: 2px; max-width: 130px; }
+.fio label { display: inline-flex; gap: 2px; align-items: center; color: var(--descrip-text, #999); }
+.fio input[type=number] { width: 56px; padding: 2px 0 2px 4px; color: var(--input-text, #ddd); }
 .fio input[type=color] { width: 30px; padding: 1px; }
-.fio textarea { flex: 1 1 120px; resize: none; padding: 4px 6px; height: 40px; user-select: text; }
+.fio textarea { flex: none; resize: none; padding: 4px 6px; height: 42px; user-select: text; }
 .fio-space { flex: 1; }
 .fio-stage { position: relative; flex: 1 1 auto; min-height: 120px; }
-.fio-stage canvas { position: absolute; inset: 0; width: 100%; height: 100%; touch-action: none; border-radius: 4px; outline: none; }
-.fio-stage canvas:focus-visible { box-shadow: 0 0 0 2px var(--p-primary-color, #3c7bd9); }
-.fio-drop canvas { box-shadow: 0 0 0 2px var(--p-primary-color, #3c7bd9); }
-.fio-hint { position: absolute; inset: 20% 12%; display: flex; align-items: center; justify-content: center; text-align: center; pointer-events: none;
-  text-shadow: 0 0 4px #000, 0 0 4px #000; color: #fff; font-size: 14px; }
-.fio-status { flex: none; min-height: 16px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--descrip-text, #999); }
-.fio-status.fio-error { color: var(--error-text, #ff6b6b); white-space: normal; max-height: 48px; overflow: auto; }
+.fio-stage canvas { position: absolute; inset: 0; width: 100%; height: 100%; touch-action: none; border-radius: 4px; }
+.fio-drop canvas { outline: 2px solid var(--p-primary-color, #3c7bd9); outline-offset: -2px; }
+.fio-hint { position: absolute; inset: 20% 12%; display: flex; flex-direction: column; gap: 8px; align-items: center; justify-content: center;
+  text-align: center; pointer-events: none; text-shadow: 0 0 4px #000, 0 0 4px #000; color: #fff; font-size: 14px; }
+.fio-hint button { pointer-events: auto; padding: 4px 10px; color: var(--input-text, #ddd); text-shadow: none; }
+.fio-status { flex: none; height: 2.6em; overflow: auto; color: var(--descrip-text, #999); user-select: text; }
+.fio-status.fio-error { color: var(--error-text, #ff6b6b); }
+.fio-spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .fio [hidden] { display: none !important; }
 `;
 
@@ -50,10 +53,10 @@ const PATHS = {
   redo: "M15 14l5-5-5-5M20 9h-9a6 6 0 0 0 0 12h3",
   duplicate: "M9 9h11v11H9zM5 15H4V4h11v1",
   remove: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
-  clear: "M5 5l14 14M19 5L5 19",
+  clear: "M15 3l-3 7M8 10h8l2 4v6H5v-6zM5 14h13M9 20v-3M13 20v-3",
   zoomIn: "M11 4a7 7 0 1 0 .1 0M16 16l4 4M8 11h6M11 8v6",
   zoomOut: "M11 4a7 7 0 1 0 .1 0M16 16l4 4M8 11h6",
-  fit: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
+  whole: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
   exact: "M2 12s4-7 10-7 10 7 10 7-4 7-10 7-10-7-10-7zM12 9a3 3 0 1 0 .1 0",
   picture: "M4 5h16v14H4zM4 16l5-5 4 4 3-2 4 4M15 9v.01",
 };
