@@ -19,6 +19,7 @@ export class Editor {
     this.selection = [];
     this.draft = null; // a mark in the making
     this.live = null; // all marks, while some are dragged
+    this.way = null; // how far those that are dragged went, where they only move
     this.path = null; // the points of a line that is being clicked together
     this.band = null; // the box that selects what is in it
     this.open = null; // the number of the doodle that strokes go on

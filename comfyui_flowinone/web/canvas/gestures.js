@@ -91,7 +91,7 @@ function still() {
   return { move() {}, end() {}, cancel() {} };
 }
 
-/** A drag that changes the selected marks by `transform(point, keys)` of what they were. */
+/** A drag that changes the selected marks by `transform(point, keys)` of what they were, which may have a `way` that all of them go. */
 function dragging(editor, from, tolerance, transform) {
   const before = editor.prompt.marks;
   let moved = false;
@@ -103,6 +103,7 @@ function dragging(editor, from, tolerance, transform) {
       const changed = new Map(editor.selection.map((number) => [number, change(before[number])]));
       if (!inSight(changed.values())) return;
       editor.live = before.map((mark, number) => changed.get(number) ?? mark);
+      editor.way = change.way ?? null;
       editor.changed("motion");
     },
     end(point, keys) {
@@ -125,7 +126,8 @@ function moving(box, from) {
     if (shift) by = Math.abs(by[0]) > Math.abs(by[1]) ? [by[0], 0] : [0, by[1]];
     // The corner goes to the grid, wherever the mark was taken hold of.
     if (snap) by = by.map((way, axis) => Math.round((box[axis] + way) / GRID) * GRID - box[axis]);
-    return (mark) => moved(mark, held(box, by));
+    const way = held(box, by);
+    return Object.assign((mark) => moved(mark, way), { way });
   };
 }
 

@@ -4,9 +4,11 @@
  */
 
 import { curve, forceTip } from "./geometry.js";
+import { contrasting } from "./tone.js";
 
 export const SIDE = 512;
-const MULTILINE = [7, 5, 3, 1]; // widths, in sevenths, of black and white lines on each other
+// Black and white lines on each other, with their shares of the width.
+const MULTILINE = [[7 / 7, "#000000"], [5 / 7, "#ffffff"], [3 / 7, "#000000"], [1 / 7, "#ffffff"]];
 const HEAD_SLIMNESS = 0.75; // half the width of a head, in its lengths
 const FACES = {
   serif: "Georgia, 'Times New Roman', serif",
@@ -50,10 +52,11 @@ function paintPhoto(context, fit, photo) {
   context.restore();
 }
 
-export function paintMark(context, mark) {
+/** Paint a mark; `ground` is the canvas, alike in size and place, whose picture automatic colours stand out from. */
+export function paintMark(context, mark, ground = context.canvas) {
   context.save();
   context.lineCap = context.lineJoin = "round";
-  PAINTERS[mark.type](context, mark);
+  PAINTERS[mark.type](context, mark, ground);
   context.restore();
 }
 
@@ -63,7 +66,8 @@ const PAINTERS = {
 
 function trace(context, points) {
   context.beginPath();
-  points.forEach((point, number) => (number ? context.lineTo(...units(point)) : context.moveTo(...units(point))));
+  // The first one begins the line.
+  for (const [x, y] of points) context.lineTo(x * SIDE, y * SIDE);
 }
 
 function stroke(context, points, width, color) {
@@ -73,7 +77,7 @@ function stroke(context, points, width, color) {
   context.stroke();
 }
 
-function paintBox(context, mark) {
+function paintBox(context, mark, ground) {
   const [left, top, right, bottom] = mark.area.map((edge) => edge * SIDE);
   context.lineJoin = "miter";
   context.lineWidth = mark.width;
@@ -82,14 +86,14 @@ function paintBox(context, mark) {
   if (mark.label) {
     const lines = wrapped(context, mark.label, mark.style, mark.style.size, SIDE - 8);
     const height = lines.length * mark.style.size * mark.style.pitch;
-    const above = top - mark.width - height;
+    const above = top - mark.style.outline_width - height;
     const widest = Math.max(...lines.map((line) => context.measureText(line).width));
     const middle = Math.min(Math.max((left + right) / 2, widest / 2 + 4), SIDE - widest / 2 - 4);
-    letters(context, lines, mark.style, mark.style.size, middle, above >= 0 ? above : top + mark.width);
+    letters(context, lines, mark.style, mark.style.size, middle, above >= 0 ? above : top + mark.width, ground);
   }
 }
 
-function paintText(context, mark) {
+function paintText(context, mark, ground) {
   const [left, top, right, bottom] = mark.area.map((edge) => edge * SIDE);
   let { size } = mark.style;
   let lines = wrapped(context, mark.text, mark.style, size, right - left);
@@ -100,7 +104,7 @@ function paintText(context, mark) {
   const height = lines.length * size * mark.style.pitch;
   const y = { top, middle: (top + bottom - height) / 2, bottom: bottom - height }[mark.valign];
   const x = { left, center: (left + right) / 2, right }[mark.style.align];
-  letters(context, lines, mark.style, size, x, y);
+  letters(context, lines, mark.style, size, x, y, ground);
 }
 
 function wrapped(context, text, style, size, width) {
@@ -122,11 +126,14 @@ function wrapped(context, text, style, size, width) {
   return lines;
 }
 
-function letters(context, lines, style, size, x, y) {
-  context.textAlign = style.align === "center" ? "center" : style.align;
+function letters(context, lines, style, size, x, y, ground) {
+  context.textAlign = style.align;
   context.textBaseline = "middle";
-  const outline = style.outline === "auto" ? "#000000" : style.outline;
-  const fill = style.fill === "auto" ? (outline === "#000000" ? "#ffffff" : "#000000") : style.fill;
+  const widest = Math.max(...lines.map((line) => context.measureText(line).width));
+  const left = x - { left: 0, center: widest / 2, right: widest }[style.align];
+  const { a: unit, e, f } = context.getTransform();
+  const area = [e + left * unit, f + y * unit, e + (left + widest) * unit, f + (y + lines.length * size * style.pitch) * unit];
+  const [fill, outline] = contrasting(style, ground, area);
   lines.forEach((line, number) => {
     const middle = y + (number + 0.5) * size * style.pitch;
     if (style.outline_width) {
@@ -209,8 +216,13 @@ function paintTrajectory(context, mark) {
 
 function paintDoodle(context, mark) {
   for (const line of mark.strokes) {
-    if (line.brush === "round") stroke(context, line.points, line.width, line.color);
-    else MULTILINE.forEach((share, number) => stroke(context, line.points, (line.width * share) / 7, number % 2 ? "#ffffff" : "#000000"));
+    trace(context, line.points);
+    const passes = line.brush === "round" ? [[line.width, line.color]] : MULTILINE.map(([share, color]) => [line.width * share, color]);
+    for (const [width, color] of passes) {
+      context.lineWidth = width;
+      context.strokeStyle = color;
+      context.stroke();
+    }
   }
 }
 

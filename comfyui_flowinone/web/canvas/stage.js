@@ -1,5 +1,6 @@
 /** The drawing area: shows the prompt, sharp at every zoom, and knows where on it a point of the screen is. */
 
+import { bounds } from "./geometry.js";
 import { drawOverlay } from "./overlay.js";
 import { paintGround, paintMark, SIDE } from "./paint.js";
 
@@ -95,8 +96,8 @@ export class Stage {
     const most = LARGEST / Math.max(element.clientWidth, element.clientHeight);
     const density = Math.min(this.scale() * devicePixelRatio, most);
     const { side, left, top } = this.place();
-    const look = { width: Math.round(element.clientWidth * density), height: Math.round(element.clientHeight * density) };
-    Object.assign(look, { unit: (side / SIDE) * density, left: left * density, top: top * density });
+    const [width, height] = [element.clientWidth, element.clientHeight].map((length) => Math.max(1, Math.round(length * density)));
+    const look = { width, height, unit: (side / SIDE) * density, left: left * density, top: top * density };
     fitTo(element, look);
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, look.width, look.height);
@@ -105,10 +106,39 @@ export class Stage {
     inUnits(context, look);
     context.save();
     clip(context);
-    if (editor.live) editor.selected.forEach((mark) => paintMark(context, mark));
+    if (editor.live) this.paintDragged(look);
     if (editor.draft) paintMark(context, editor.draft);
     context.restore();
     drawOverlay(context, editor, 1 / this.shown(), this.shown());
+  }
+
+  /** What is dragged: marks that only move, and that are in view, are painted once and then carried about. */
+  paintDragged(look) {
+    const { editor, context } = this;
+    const carried = editor.selection.filter((number) => editor.way && inView(editor.prompt.marks[number], look));
+    if (carried.length) {
+      this.carry(carried, look);
+      context.setTransform(1, 0, 0, 1, ...editor.way.map((share) => share * SIDE * look.unit));
+      context.drawImage(this.carried.picture, 0, 0);
+      inUnits(context, look);
+    }
+    const others = editor.selection.filter((number) => !carried.includes(number));
+    others.forEach((number) => paintMark(context, editor.marks[number]));
+  }
+
+  /** Have a picture of marks alone, by their numbers, anew if it is not there. */
+  carry(numbers, look) {
+    const { prompt } = this.editor;
+    const key = `${Object.values(look)} ${numbers}`;
+    if (this.carried?.prompt === prompt && this.carried.key === key) return;
+    const picture = this.carried?.picture ?? document.createElement("canvas");
+    this.carried = { prompt, key, picture };
+    fitTo(picture, look);
+    const context = picture.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, look.width, look.height);
+    inUnits(context, look);
+    numbers.forEach((number) => paintMark(context, prompt.marks[number], this.layer));
   }
 
   /** Ground and marks on a layer of their own, which grows with what is added and is painted anew when it must. */
@@ -134,6 +164,12 @@ export class Stage {
     context.restore();
     this.painted = { key, canvas, photo, base, marks: [...marks] };
   }
+}
+
+/** Whether a mark can be seen as a whole. */
+function inView(mark, { width, height, unit, left, top }) {
+  const [l, t, r, b] = bounds(mark).map((edge) => edge * SIDE * unit);
+  return l + left >= 0 && t + top >= 0 && r + left <= width && b + top <= height;
 }
 
 /** Paint what marks are added to, the renderer's picture or the bare ground; return the marks that are on it already. */
