@@ -4,12 +4,18 @@ import os
 
 import folder_paths
 
+from ..flowinone import mini
+
 BUNDLED_FONTS = "bundled"
+MINI = "mini (bundled)"
 NETWORKS, VISION_ENCODERS, AUTOENCODERS, FONTS = "flowinone", "clip_vision", "vae", "fonts"
 _EXTENSIONS = {
     NETWORKS: {".safetensors", ".sft", ".pth", ".pt", ".ckpt", ".bin"},
     FONTS: {".ttf", ".otf"},
 }
+
+
+_MINI = {NETWORKS: mini.NETWORK, VISION_ENCODERS: mini.VISION, AUTOENCODERS: mini.VAE}
 
 
 def register_folders() -> None:
@@ -21,12 +27,14 @@ def register_folders() -> None:
 
 
 def files(folder: str) -> list[str]:
-    """Files in a models folder, by the names that the loader's lists show."""
-    return folder_paths.get_filename_list(folder)
+    """Files in a models folder, by the names that the loader's lists show; first the one that comes with the pack."""
+    return [MINI] * (folder in _MINI) + folder_paths.get_filename_list(folder)
 
 
 def path_of(folder: str, name: str) -> str:
     """The full path of a listed file. Raises FileNotFoundError that names folder and file."""
+    if name == MINI:
+        return str(_MINI[folder])
     return folder_paths.get_full_path_or_raise(folder, name)
 
 

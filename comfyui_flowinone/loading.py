@@ -9,6 +9,9 @@ from ..flowinone.model import PromptEncoder
 from .encoder import FlowInOneEncoder, vision_dtype
 from .native import native_model
 
+_COMFYUIS_GROUPS = 32
+"""Of channels, in every norm of the VAEs it builds."""
+
 
 def load_model(path: str, dtype: torch.dtype | None, disable_dynamic: bool = False):
     """MODEL of a FlowInOne checkpoint; see `native_model`. Raises CheckpointError for any other file."""
@@ -16,7 +19,7 @@ def load_model(path: str, dtype: torch.dtype | None, disable_dynamic: bool = Fal
     part = _part(tensors, "velocity_network")
     # `native_model` lets go of each weight as it is copied, which takes effect only if nobody else holds it.
     del tensors
-    model = native_model(part, config, dtype, disable_dynamic)
+    model = native_model(part, config, dtype, disable_dynamic, checkpoint.load_preview(path))
     # How ComfyUI makes a second, independent copy: for torch.compile, hooks and further GPUs.
     model.cached_patcher_init = (load_model, (path, dtype))
     return model
@@ -37,7 +40,8 @@ def load_encoder(network_path: str, vision_path: str, dtype: torch.dtype | None)
 
     tensors, config = checkpoint.load_network(network_path)
     dtype = vision_dtype(dtype, comfy.model_management.text_encoder_device())
-    vision = VisionEncoder.from_state_dict(checkpoint.load_vision(vision_path, dtype))
+    tower, settings = checkpoint.load_vision(vision_path, dtype)
+    vision = VisionEncoder.from_state_dict(tower, **settings)
     prompt_encoder = PromptEncoder(config, device="meta")
     weights = {name: tensor.to(dtype) for name, tensor in _part(tensors, "prompt_encoder").items()}
     prompt_encoder.load_state_dict(weights, assign=True)
@@ -47,17 +51,23 @@ def load_encoder(network_path: str, vision_path: str, dtype: torch.dtype | None)
 def load_vae(path: str, dtype: torch.dtype | None) -> comfy.sd.VAE:
     """ComfyUI's VAE of a Stable Diffusion 1.x autoencoder or checkpoint, of any width, in ComfyUI's dtype for VAEs or in float32.
 
-    Raises CheckpointError for another kind of file and for one that lacks tensors.
+    Raises CheckpointError for another kind of file, for one that lacks tensors and for widths that ComfyUI cannot build.
     """
-    tensors = checkpoint.load_autoencoder(path)
+    tensors, settings = checkpoint.load_autoencoder(path)
     stored = set(tensors)
-    layout = None if tensors["encoder.conv_in.weight"].shape[0] == 128 else _layout(tensors)
+    width = tensors["encoder.conv_in.weight"].shape[0]
+    if width % _COMFYUIS_GROUPS:
+        raise checkpoint.CheckpointError(f"{path} is a VAE of {width} channels; ComfyUI builds multiples of {_COMFYUIS_GROUPS} alone")
+    layout = None if width == 128 else _layout(tensors)
     # Stable Diffusion's VAE overflows in float16, and bfloat16 is ComfyUI's own choice where it suits.
     vae = comfy.sd.VAE(sd=tensors, config=layout, dtype=dtype if dtype == torch.float32 else None)
     if any(name.startswith("encoder.down.") for name in stored):
         missing = [name for name in vae.first_stage_model.state_dict() if name not in stored]
         if missing:
             raise checkpoint.CheckpointError(f"{path} lacks {len(missing)} tensors, the first {missing[0]}; download it again")
+    for module in vae.first_stage_model.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.num_groups = settings.get("norm_num_groups", module.num_groups)
     return vae
 
 

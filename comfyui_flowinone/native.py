@@ -17,17 +17,24 @@ from ..flowinone.model import VelocityNetwork, activation_bytes
 from ..flowinone.sampling import upstream_time
 from .stock_samplers import start_at_source
 
+Preview = tuple[list[list[float]], list[float]]
+"""Factors [4, 3] and bias [3] from scaled latents to colours in -1..1; see `flowinone.checkpoint.load_preview`."""
+
 
 class FlowInOneLatent(comfy.latent_formats.SD15):
-    """Stable Diffusion's latents at FlowInOne's scale."""
+    """Stable Diffusion's latents at FlowInOne's scale, or those of another autoencoder with a `preview` of its own."""
 
-    def __init__(self):
+    def __init__(self, preview: Preview | None = None):
         stable_diffusion = comfy.latent_formats.SD15()
         super().__init__(scale_factor=LATENT_SCALE)
-        # The preview's factors were measured on latents scaled for Stable Diffusion; a TAESD would need the latents rescaled.
+        # A TAESD would need the latents rescaled.
+        self.taesd_decoder_name = None
+        if preview is not None:
+            self.latent_rgb_factors, self.latent_rgb_factors_bias = preview
+            return
+        # The preview's factors were measured on latents scaled for Stable Diffusion.
         rescale = stable_diffusion.scale_factor / LATENT_SCALE
         self.latent_rgb_factors = [[rescale * factor for factor in row] for row in stable_diffusion.latent_rgb_factors]
-        self.taesd_decoder_name = None
 
 
 class NativeVelocityNetwork(VelocityNetwork):
@@ -122,7 +129,11 @@ class FlowInOneModelConfig(comfy.supported_models_base.BASE):
 
 
 def native_model(
-    tensors: dict[str, Tensor], config: FlowInOneConfig, dtype: torch.dtype | None, disable_dynamic: bool = False
+    tensors: dict[str, Tensor],
+    config: FlowInOneConfig,
+    dtype: torch.dtype | None,
+    disable_dynamic: bool = False,
+    preview: Preview | None = None,
 ):
     """ComfyUI's MODEL around the velocity network with these tensors (`coarse.*`, `fine.*`).
 
@@ -132,6 +143,7 @@ def native_model(
     device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     model_config = FlowInOneModelConfig({"network": config})
+    model_config.latent_format = FlowInOneLatent(preview)
     if dtype is None:
         dtype = comfy.model_management.unet_dtype(
             model_params=sum(tensor.numel() for tensor in tensors.values()),

@@ -33,8 +33,9 @@ PATH_REACH = 0.2
 _DRAWN_SIDE = 1024
 """Pixels: the finest maps that distances are measured on. They grow with the square, and what is blurred by them is soft anyway."""
 _COMPARED_SIDE = 256
+"""Pixels that photo and answer are compared at; fewer where the answer has no more."""
 _BLUR = 2.5
-"""Pixels of 256: what is finer than this differs between any photo and what a VAE makes of it."""
+"""Pixels of those: what is finer than this differs between any photo and what a VAE makes of it."""
 _DRIFT = 0.04
 """How much of a difference that all pixels have in common is the VAE's, and not a change."""
 _SPECK = 0.001
@@ -142,12 +143,13 @@ def around_changes(
 ) -> Weights | None:
     """Where the answer [h, w, 3] shows other colours than the photo [H, W, 3 or 4]; None if it does so nowhere."""
     left, top, right, bottom = place.area(place.shown)
-    size = max(1, round((right - left) * _COMPARED_SIDE)), max(1, round((bottom - top) * _COMPARED_SIDE))
+    side = min(_COMPARED_SIDE, len(answer))
+    size = max(1, round((right - left) * side)), max(1, round((bottom - top) * side))
     ours = resampled(answer, _in_pixels((left, top, right, bottom), answer), size)
     theirs = resampled(photo, place.shown, size)
     if theirs.shape[-1] == 4:  # the canvas shows what is transparent on white
         theirs = 1 + theirs[..., 3:] * (theirs[..., :3] - 1)
-    changed = _changed(ours - theirs, threshold)
+    changed = _changed(ours - theirs, threshold, _SPECK * side**2)
     return _joined(place, [_around_map(place, changed, (left, top, right, bottom), grow, feather)], feather)
 
 
@@ -224,15 +226,15 @@ def _drawing(marks: Sequence[Erase | Trajectory]) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _changed(difference: np.ndarray, threshold: float) -> np.ndarray:
-    """The regions [h, w] of a difference of colours [h, w, 3] that are no grain, no drift of all colours together and no specks."""
+def _changed(difference: np.ndarray, threshold: float, speck: float) -> np.ndarray:
+    """The regions [h, w] of a difference of colours [h, w, 3] that are no grain, no drift of all colours together and no smaller than a speck."""
     difference = difference - np.median(difference, axis=(0, 1)).clip(-_DRIFT, _DRIFT)
     distance = np.linalg.norm(ndimage.gaussian_filter(difference, (_BLUR, _BLUR, 0)), axis=-1)
     # A change is clear somewhere, and reaches as far as it can be seen at all.
     labels, count = ndimage.label(distance > threshold)
     numbers = np.arange(1, count + 1)
     clear = ndimage.maximum(distance, labels, numbers) > 1.5 * threshold
-    large = ndimage.sum_labels(labels > 0, labels, numbers) >= _SPECK * _COMPARED_SIDE**2
+    large = ndimage.sum_labels(labels > 0, labels, numbers) >= speck
     regions = np.isin(labels, numbers[clear & large])
     return ndimage.binary_fill_holes(regions)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..flowinone.config import LATENT_SCALE
 from ..flowinone.sampling import guided_velocity, integrate
 from .native import NativeVelocityNetwork, in_parts
+from .stock_samplers import require_own_prompt
 
 
 def sample(
@@ -24,8 +25,9 @@ def sample(
 
     `stage` (number, count) says which of several such runs this is: the progress bar counts the steps of all.
     LoRA and other weight patches of `model` count; its wrappers and guidance patches do not, they are for the stock samplers.
-    Raises InterruptProcessingException on Cancel, within one step.
+    Raises ValueError for a source that another model's encoder gave, and InterruptProcessingException on Cancel, within one step.
     """
+    require_own_prompt(model, source)
     network = model.model.diffusion_model
     branches = 1 if guidance_scale == 1 else 2
     shape = [branches * source.shape[0], *source.shape[1:]]

@@ -43,7 +43,7 @@ def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigm
 
     ComfyUI mixes it with `latent_image` by sigma, which is the very line the model was trained on: so denoise below 1 refines a picture.
     Noise of zeros stays, it goes on with an earlier part of a flow. Raises ValueError for conditioning of another kind, for latents
-    of another batch or size, for a refinement of nothing, and for samplers that add noise on the way.
+    of another batch or size, for another model's prompt, for a refinement of nothing, and for samplers that add noise on the way.
     """
     if adds_noise(sampler):
         raise ValueError(
@@ -56,10 +56,12 @@ def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigm
             "this conditioning holds no FlowInOne prompt: the model reads pictures, not a text encoder's words; connect FlowInOne Encode"
         )
     source = entries[0][SOURCE]
+    require_own_prompt(executor.class_obj.model_patcher, source)
     if latent_image.shape != source.shape:
+        height, width = (8 * side for side in source.shape[-2:])
         raise ValueError(
             f"latent_image has shape {tuple(latent_image.shape)} and the prompts need {tuple(source.shape)}: "
-            "connect the latent output of FlowInOne Encode, or for a refinement a latent of 256 x 256 pixels for each prompt"
+            f"connect the latent output of FlowInOne Encode, or for a refinement a latent of {width} x {height} pixels for each prompt"
         )
     if noise.any():
         if sigmas[0] < 1 - 1e-4 and not latent_image.any():
@@ -69,6 +71,16 @@ def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigm
             )
         noise = source.to(noise)
     return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+
+def require_own_prompt(model, source: Tensor) -> None:
+    """Raise ValueError, saying what to connect, unless `model` (FlowInOne's) takes latents of the source's size [B, C, H, W]."""
+    wanted = model.model.diffusion_model.config.latent_shape
+    if tuple(source.shape[1:]) != wanted:
+        raise ValueError(
+            f"the encoder gives latents of shape {tuple(source.shape[1:])} and this MODEL takes {wanted}: they come from different files; "
+            "connect model, encoder and vae of one Load FlowInOne"
+        )
 
 
 def adds_noise(sampler) -> bool:

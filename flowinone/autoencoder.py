@@ -1,25 +1,27 @@
 """The image autoencoder: Stable Diffusion's KL-f8 VAE, from diffusers, with FlowInOne's latent scale."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from diffusers import AutoencoderKL
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from .config import LATENT_SCALE
 from .model.flowinone import check_tensors
 
 
-def autoencoder_from_state_dict(state_dict: Mapping[str, Tensor]) -> AutoencoderKL:
+def autoencoder_from_state_dict(state_dict: Mapping[str, Tensor], **overrides) -> AutoencoderKL:
     """The autoencoder that `state_dict` (unprefixed, ldm's or diffusers' names) describes, with those weights.
 
+    `overrides` are `AutoencoderKL`'s settings; how many groups its norms have (32) is not to be seen in shapes.
     Raises ValueError for tensors that make no KL autoencoder, naming the first few.
     """
     if "encoder.conv_in.weight" not in state_dict or "encoder.conv_out.weight" not in state_dict:
         raise ValueError("not a KL autoencoder: encoder.conv_in.weight or encoder.conv_out.weight is missing")
     ldm = any(name.startswith("encoder.down.") for name in state_dict)
-    config = _config_from_shapes({name: tuple(tensor.shape) for name, tensor in state_dict.items()}, ldm)
+    config = _config_from_shapes({name: tuple(tensor.shape) for name, tensor in state_dict.items()}, ldm) | overrides
     with torch.device("meta"):
         autoencoder = AutoencoderKL(**config)
     if ldm:
@@ -29,21 +31,29 @@ def autoencoder_from_state_dict(state_dict: Mapping[str, Tensor]) -> Autoencoder
     return autoencoder.eval().requires_grad_(False)
 
 
+def autoencoder_of_widths(widths: Sequence[int], blocks: int = 2, groups: int = 32) -> AutoencoderKL:
+    """A KL autoencoder with random weights: RGB pictures, four latent channels, `widths` from full size down, with `blocks` a level."""
+    return AutoencoderKL(**_layout(3, 4, widths, blocks), norm_num_groups=groups)
+
+
 def _config_from_shapes(shapes: Mapping[str, tuple[int, ...]], ldm: bool) -> dict:
     level, block = ("encoder.down.", "block") if ldm else ("encoder.down_blocks.", "resnets")
     levels = 1 + max(int(name.split(".")[2]) for name in shapes if name.startswith(level))
     blocks = 1 + max(int(name.split(".")[4]) for name in shapes if name.startswith(f"{level}0.{block}."))
     widths = [shapes[f"{level}{i}.{block}.{blocks - 1}.conv2.weight"][0] for i in range(levels)]
+    layout = _layout(shapes["encoder.conv_in.weight"][1], shapes["encoder.conv_out.weight"][0] // 2, widths, blocks)
+    return layout | {f"use_{name}": f"{name}.weight" in shapes for name in ("quant_conv", "post_quant_conv")}
+
+
+def _layout(channels: int, latent_channels: int, widths: Sequence[int], blocks: int) -> dict:
     return dict(
-        in_channels=shapes["encoder.conv_in.weight"][1],
-        out_channels=shapes["encoder.conv_in.weight"][1],
-        latent_channels=shapes["encoder.conv_out.weight"][0] // 2,
+        in_channels=channels,
+        out_channels=channels,
+        latent_channels=latent_channels,
         block_out_channels=tuple(widths),
         layers_per_block=blocks,
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
-        use_quant_conv="quant_conv.weight" in shapes,
-        use_post_quant_conv="post_quant_conv.weight" in shapes,
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
         scaling_factor=LATENT_SCALE,
     )
 
@@ -53,7 +63,12 @@ def image_latents(autoencoder: AutoencoderKL, pixels: Tensor, noise: Tensor | No
 
     With `noise` (standard normal, the latents' shape) a sample of the posterior, as upstream does; with None its mean.
     """
-    posterior = autoencoder.encode(pixels.to(autoencoder.device, autoencoder.dtype)).latent_dist
+    return latents_of_moments(autoencoder.encode(pixels.to(autoencoder.device, autoencoder.dtype)).latent_dist.parameters, noise)
+
+
+def latents_of_moments(moments: Tensor, noise: Tensor | None) -> Tensor:
+    """Image latents as `image_latents` gives them, of the autoencoder's own output [B, 2C, H/8, W/8]: means and log-variances."""
+    posterior = DiagonalGaussianDistribution(moments)
     latents = posterior.mean.float()
     if noise is not None:
         latents = latents + posterior.std.float() * noise.to(latents)

@@ -14,13 +14,23 @@ from .model.flowinone import FlowInOneModel, compare_tensors
 from .model.names import TRAINING_ONLY, native_name, upstream_name
 from .weightfile import CheckpointError, WeightFile, open_weights
 
+# What shapes do not tell is in a safetensors file's metadata, under these keys; `flowinone convert` keeps them.
+CONFIG = "flowinone.config"
+"""Of a network: `FlowInOneConfig`'s fields as JSON. Without it the head counts are the released ones."""
+VISION_HEADS = "flowinone.vision_heads"
+"""Of a vision tower: how many heads its attention has, where they are not Janus-Pro's 16."""
+GROUPS = "flowinone.norm_groups"
+"""Of a VAE: how many groups of channels its norms take, where they are not Stable Diffusion's 32."""
+PREVIEW = "flowinone.preview"
+"""Of a network whose latents are not of Stable Diffusion's VAE: how ComfyUI previews them, as JSON; see `load_preview`."""
+
 
 def load_network(
     path: str | os.PathLike, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> tuple[dict[str, Tensor], FlowInOneConfig]:
     """FlowInOne's network under this package's names, and its configuration; training-only tensors are not read.
 
-    Head counts come from the metadata that `flowinone convert` writes; a file without it has the released ones.
+    Head counts come from the file's metadata, as they do for the two other parts: all loaders give the tensors and what they lack.
     With `dtype` floating-point tensors are cast one by one. Without, on the CPU, the result stays memory-mapped.
     Raises CheckpointError if the file is not exactly such a network.
     """
@@ -31,22 +41,47 @@ def load_network(
 
 def load_vision(
     path: str | os.PathLike, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
-) -> dict[str, Tensor]:
-    """Janus-Pro's vision tower and aligner under transformers' names, out of any Janus-Pro file; see `load_network`."""
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Janus-Pro's vision tower and aligner under transformers' names, out of any Janus-Pro file; see `load_network`.
+
+    With them the settings for `VisionEncoder.from_state_dict`.
+    """
     file = open_weights(path)
-    return _read(file, checked_vision(file), dtype, device)
+    recipe, settings = checked_vision(file)
+    return _read(file, recipe, dtype, device), settings
 
 
 def load_autoencoder(
     path: str | os.PathLike, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], dict[str, int]]:
     """A Stable Diffusion VAE under its own (ldm's or diffusers') names, out of a VAE file or a whole checkpoint.
 
+    With its tensors the settings for `autoencoder_from_state_dict`.
     Raises CheckpointError for other autoencoders, an SDXL checkpoint's among them, which has the same tensors but other
     latents. See `load_network`.
     """
     file = open_weights(path)
-    return _read(file, checked_autoencoder(file), dtype, device)
+    recipe, settings = checked_autoencoder(file)
+    return _read(file, recipe, dtype, device), settings
+
+
+def load_preview(path: str | os.PathLike) -> tuple[list[list[float]], list[float]] | None:
+    """Factors [4, 3] and bias [3] that take a network's scaled latents to colours in -1..1; None if its file has none.
+
+    Raises CheckpointError for metadata that are no such numbers.
+    """
+    file = open_weights(path)
+    stored = file.metadata.get(PREVIEW)
+    if stored is None:
+        return None
+    try:
+        preview = json.loads(stored)
+        factors, bias = [list(map(float, row)) for row in preview["factors"]], list(map(float, preview["bias"]))
+    except (ValueError, KeyError, TypeError):
+        raise _unreadable(file, PREVIEW) from None
+    if [len(row) for row in (*factors, bias)] != [3] * 5:
+        raise _unreadable(file, PREVIEW)
+    return factors, bias
 
 
 def cast(tensor: Tensor, dtype: torch.dtype | None, device: torch.device | str = "cpu") -> Tensor:
@@ -142,8 +177,8 @@ def checked_network(file: WeightFile) -> tuple[Recipe, FlowInOneConfig]:
     return recipe, config
 
 
-def checked_vision(file: WeightFile) -> Recipe:
-    """The recipe for Janus-Pro's vision tower and aligner; CheckpointError if it is another file or lacks tensors."""
+def checked_vision(file: WeightFile) -> tuple[Recipe, dict[str, int]]:
+    """The recipe for Janus-Pro's vision tower and aligner, and settings; CheckpointError if it is another file or lacks tensors."""
     _expect(file, "vision")
     recipe = vision_recipe(file)
     layer = "vision_model.encoder.layers"
@@ -162,11 +197,12 @@ def checked_vision(file: WeightFile) -> Recipe:
     missing = [name for name in dict.fromkeys(whole) if name not in recipe]
     if missing:
         raise CheckpointError(f"{file.path} lacks {_listed(missing)} (transformers' names); {_expected('vision')}")
-    return recipe
+    width = file.shape(recipe["vision_model.embeddings.patch_embedding.weight"].names[0])[0]
+    return recipe, _count(file, VISION_HEADS, "num_attention_heads", [width])
 
 
-def checked_autoencoder(file: WeightFile) -> Recipe:
-    """The recipe for a Stable Diffusion VAE; CheckpointError if the file has none, another one, or lacks its ends.
+def checked_autoencoder(file: WeightFile) -> tuple[Recipe, dict[str, int]]:
+    """The recipe for a Stable Diffusion VAE, and settings; CheckpointError if the file has none, another one, or lacks its ends.
 
     SDXL's has the same names and shapes and cannot be told apart.
     """
@@ -194,7 +230,8 @@ def checked_autoencoder(file: WeightFile) -> Recipe:
         raise CheckpointError(
             f"{file.path} is a VAE of {2 ** len(downsamplers)} pixels a latent; expected Stable Diffusion 1.x's with 8"
         )
-    return recipe
+    widths = [file.shape(source.names[0])[0] for name, source in recipe.items() if re.search(r"norm\w*\.weight$", name)]
+    return recipe, _count(file, GROUPS, "norm_num_groups", widths)
 
 
 def _expect(file: WeightFile, part: str) -> Recognised:
@@ -219,11 +256,28 @@ def _listed(names: list[str]) -> str:
 
 
 def _head_counts(file: WeightFile) -> dict[str, int]:
-    stored = file.metadata.get("flowinone.config")
+    stored = file.metadata.get(CONFIG)
     if stored is None:
         return {}
     try:
         config = json.loads(stored)
         return {name: int(config[name]) for name in ("coarse_heads", "context_heads")}
     except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{file.path} has unreadable flowinone.config metadata; convert it again") from None
+        raise _unreadable(file, CONFIG) from None
+
+
+def _count(file: WeightFile, key: str, name: str, widths: list[int]) -> dict[str, int]:
+    """The setting `name`, if the file's metadata have it under `key`: into how many parts layers of those widths are cut."""
+    stored = file.metadata.get(key)
+    if stored is None:
+        return {}
+    if not re.fullmatch("[1-9][0-9]*", stored):
+        raise _unreadable(file, key)
+    uneven = [width for width in widths if width % int(stored)]
+    if uneven:
+        raise CheckpointError(f"{file.path} cannot be used: {key}={stored} does not divide a layer's width {uneven[0]}")
+    return {name: int(stored)}
+
+
+def _unreadable(file: WeightFile, key: str) -> CheckpointError:
+    return CheckpointError(f"{file.path} has unreadable {key} metadata; convert it again")

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -17,7 +18,8 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 1 done but for some pictures, 2 not done, 130 stopped by Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(given, argparse.Namespace(given=given))
     try:
         return options.run(options)
     except KeyboardInterrupt:
@@ -41,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_download(commands)
     _add_train(commands)
     _add_pack_data(commands)
+    _add_evaluate(commands)
     return parser
 
 
@@ -48,7 +51,7 @@ def _add_generate(commands) -> None:
     command = commands.add_parser(
         "generate",
         help="answer prompt pictures with pictures",
-        description="Answer prompt pictures with pictures. Weights come as three files or as one folder saved by the pipeline.",
+        description="Answer prompt pictures with pictures. Weights come as three files, as one folder saved by the pipeline, or with the package: --mini.",
     )
     command.add_argument(
         "inputs",
@@ -62,13 +65,7 @@ def _add_generate(commands) -> None:
         help="folder for the answers, a .png file for a single input, or - for standard output; default: answers, or - when INPUT is -",
     )
     command.add_argument("--image", metavar="PHOTO", help="what .json prompts are drawn on")
-    weights = command.add_argument_group("weights")
-    weights.add_argument(
-        "--checkpoint", metavar="FILE", help="flowinone_256px.pth, or what `flowinone convert` made of it"
-    )
-    weights.add_argument("--vision", metavar="PATH", help="Janus-Pro-1B, a file or its folder")
-    weights.add_argument("--vae", metavar="FILE", help="a Stable Diffusion 1.x VAE or checkpoint")
-    weights.add_argument("--model", metavar="FOLDER", help="instead of the three: a folder that save_pretrained wrote")
+    _add_weights(command)
     command.add_argument(
         "--seed", type=int, default=0, help="of the first picture; picture n takes seed + n (default: 0)"
     )
@@ -85,16 +82,13 @@ def _add_generate(commands) -> None:
         help="turn the dual path off: for class- and text-to-image prompts. Default: as the .json, or the one in the picture, says; else on",
     )
     command.add_argument("--batch-size", type=_positive, default=1, metavar="N", help="pictures at a time (default: 1)")
-    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps …")
-    command.add_argument(
-        "--dtype", choices=["auto", *DTYPES], default="auto", help="auto: fp32 on the CPU, else 16 bit"
-    )
+    _add_device(command)
     command.add_argument("--overwrite", action="store_true", help="make answers anew that exist already")
     command.set_defaults(run=_generate)
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from .generation import GenerationSettings, answer_all, pipeline_from, plan
+    from .generation import GenerationSettings, answer_all, plan
 
     settings = GenerationSettings(
         seed=options.seed,
@@ -107,12 +101,42 @@ def _generate(options: argparse.Namespace) -> int:
     if not jobs:
         print("nothing to do: every answer exists already (--overwrite makes them anew)", file=sys.stderr)
         return 0
-    dtype = None if options.dtype == "auto" else DTYPES[options.dtype]
-    pipeline = pipeline_from(options.model, options.checkpoint, options.vision, options.vae, options.device, dtype)
+    pipeline = _pipeline(options)
     unreadable = answer_all(pipeline, jobs, settings, options.batch_size)
     for job, reason in unreadable:
         print(f"flowinone: {job.source} was left out: {reason}", file=sys.stderr)
     return 1 if unreadable else 0
+
+
+def _add_weights(command: argparse.ArgumentParser) -> None:
+    weights = command.add_argument_group("weights")
+    weights.add_argument(
+        "--checkpoint", metavar="FILE", help="flowinone_256px.pth, or what `flowinone convert` made of it"
+    )
+    weights.add_argument("--vision", metavar="PATH", help="Janus-Pro-1B, a file or its folder")
+    weights.add_argument("--vae", metavar="FILE", help="a Stable Diffusion 1.x VAE or checkpoint")
+    weights.add_argument("--model", metavar="FOLDER", help="instead of the three: a folder that save_pretrained wrote")
+    weights.add_argument(
+        "--mini",
+        action="store_true",
+        help="instead of them: the small model that comes with the package; it draws toy scenes of coloured shapes, in seconds",
+    )
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps …")
+    command.add_argument(
+        "--dtype", choices=["auto", *DTYPES], default="auto", help="auto: fp32 on the CPU, else 16 bit"
+    )
+
+
+def _pipeline(options: argparse.Namespace):
+    """What the options of `_add_weights` and `_add_device` ask for."""
+    from .generation import pipeline_from
+
+    dtype = None if options.dtype == "auto" else DTYPES[options.dtype]
+    sources = options.model, options.checkpoint, options.vision, options.vae
+    return pipeline_from(*sources, options.device, dtype, options.mini)
 
 
 def _add_compose(commands) -> None:
@@ -389,10 +413,94 @@ def _pack_data(options: argparse.Namespace) -> int:
     return 1 if packed.left_out else 0
 
 
+def _add_evaluate(commands) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="score a model on made-up scenes with known answers",
+        description="Let a model answer held-out prompts of made-up scenes, of every task, and count its right answers: as it is used, "
+        "and in variants of that (dual path off, no guidance, fewer steps, other solvers). A run that was stopped goes on where it was.",
+    )
+    command.add_argument(
+        "--out", required=True, metavar="FOLDER", help="where table.md, scores.json and failures.png go, and what is done meanwhile"
+    )
+    _add_weights(command)
+    command.add_argument("--tasks", nargs="+", metavar="TASK", help="default: all nine")
+    command.add_argument("--count", type=_positive, default=1000, metavar="N", help="prompts of each task (default: 1000)")
+    command.add_argument(
+        "--variant-count",
+        type=_natural,
+        default=200,
+        metavar="N",
+        help="of these, those that are answered in variants as well; 0: no variants (default: 200)",
+    )
+    command.add_argument("--steps", type=_positive, default=50, help="solver steps (default: 50)")
+    command.add_argument(
+        "--guidance", "--guidance-scale", type=float, default=7.0, metavar="SCALE", help="guidance scale (default: 7)"
+    )
+    command.add_argument("--solver", default="euler", help="as of generate (default: euler)")
+    command.add_argument("--seed", type=_natural, default=0, help="another one takes other prompts (default: 0)")
+    command.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="pictures at a time (default: 16)")
+    command.add_argument(
+        "--workers", type=_positive, metavar="N", help="processes that draw and judge (default: one per core, 16 at most)"
+    )
+    _add_device(command)
+    command.add_argument("--overwrite", action="store_true", help="start anew, even if FOLDER holds scores or parts of them")
+    command.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from .evaluation.evaluate import evaluate
+    from .evaluation.examination import checked_tasks
+    from .evaluation.marks import Setting
+    from .training.scenes import SCENE_TASKS
+
+    tasks = checked_tasks(options.tasks or SCENE_TASKS)
+    setting = Setting(options.steps, options.guidance, options.solver)
+    pipeline = _pipeline(options)
+    try:
+        written = evaluate(
+            pipeline,
+            _model_files(options),
+            options.out,
+            shlex.join(["flowinone", *options.given]),
+            tasks,
+            options.count,
+            setting,
+            options.variant_count,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            overwrite=options.overwrite,
+        )
+    except KeyboardInterrupt:
+        print("what is done is kept: the same command goes on from there", file=sys.stderr)
+        raise
+    for file in written:
+        print(file)
+    return 0
+
+
+def _model_files(options: argparse.Namespace) -> dict[str, str | Path]:
+    if options.mini:
+        from . import mini
+
+        return {"checkpoint": mini.NETWORK, "vision": mini.VISION, "vae": mini.VAE}
+    if options.model is not None:
+        return {"model": options.model}
+    return {"checkpoint": options.checkpoint, "vision": options.vision, "vae": options.vae}
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is negative")
     return number
 
 

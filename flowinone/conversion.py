@@ -94,10 +94,10 @@ def _plan(file: WeightFile, to_upstream: bool) -> tuple[str, Recipe, dict[str, s
             recipe = network_recipe(file, to_upstream=True)
         return "network", recipe, {"flowinone.config": json.dumps(dataclasses.asdict(config))}
     if recognised.part == "vision":
-        recipe = checked_vision(file)
+        recipe, _ = checked_vision(file)
         return "vision", _chained(janus_recipe(recipe), recipe) if to_upstream else recipe, {}
     if recognised.part == "autoencoder":
-        return "autoencoder", checked_autoencoder(file), {}
+        return "autoencoder", checked_autoencoder(file)[0], {}
     raise CheckpointError(
         f"{file.path} is {recognised.what} (found {recognised.found}); "
         "expected a FlowInOne network, a Janus-Pro checkpoint or a Stable Diffusion 1.x VAE"

@@ -265,7 +265,7 @@ def _trouble(job: Job, meter: Meter) -> str | None:
         if sha256 != job.source.sha256:
             return f"{what}: its SHA-256 is {sha256}, and the Hub's {job.source.sha256}; {remedy}"
     try:
-        tensors = job.part.load(job.download)
+        tensors, _ = job.part.load(job.download)
     except CheckpointError as error:
         return f"{job.source} is of no use any more: {error}; see {constants.ENDPOINT}/{job.part.repo}"
     if job.head:

@@ -127,19 +127,27 @@ def pipeline_from(
     vae: str | None,
     device: str = "auto",
     dtype: str | None = None,
+    mini: bool = False,
 ) -> FlowInOnePipeline:
-    """The pipeline of a saved folder or of three weights files, on `device` in `dtype` (a torch name; None suits the device).
+    """The pipeline of a saved folder, of three weights files or of `mini`, on `device` in `dtype` (a torch name; None suits the device).
 
     Raises ValueError for missing or contradicting sources, an unknown device, and files that are not what their place needs.
     """
     files = {"--checkpoint": checkpoint, "--vision": vision, "--vae": vae}
     missing = [option for option, value in files.items() if value is None]
+    if mini and (model is not None or len(missing) < 3):
+        raise ValueError("--mini takes the place of --checkpoint, --vision, --vae and --model; give one or the other")
     if model is not None and len(missing) < 3:
         raise ValueError("--model takes the place of --checkpoint, --vision and --vae; give one or the other")
-    if model is None and missing:
-        raise ValueError(f"weights are missing: give {', '.join(missing)}, or --model with a saved pipeline's folder")
+    if not mini and model is None and missing:
+        remedies = f"give {', '.join(missing)}, or --model with a saved pipeline's folder"
+        if len(missing) == 3:
+            remedies += ", or --mini for the small model that comes with flowinone"
+        raise ValueError(f"weights are missing: {remedies}")
     place = _device(device)
     chosen = getattr(torch, dtype) if dtype else _suitable_dtype(place)
+    if mini:
+        return FlowInOnePipeline.mini(chosen, place)
     if model is None:
         return FlowInOnePipeline.from_single_files(checkpoint, vision, vae, dtype=chosen, device=place)
     if not Path(model, "model_index.json").is_file():

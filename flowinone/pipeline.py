@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from . import checkpoint as weights
+from . import mini as bundled
 from .autoencoder import autoencoder_from_state_dict, decode_latents, image_latents
 from .config import FlowInOneConfig
 from .lora import add_lora
@@ -71,11 +72,21 @@ class FlowInOnePipeline(DiffusionPipeline):
         device = torch.device("cpu" if device is None else device)
         network, config = weights.load_network(checkpoint, dtype, device)
         head_counts = dict(coarse_heads=config.coarse_heads, context_heads=config.context_heads)
+        tower, tower_settings = weights.load_vision(vision, dtype, device)
+        autoencoder, autoencoder_settings = weights.load_autoencoder(vae, dtype, device)
         return cls(
             model=FlowInOneNetwork.from_state_dict(network, **head_counts),
-            vision=VisionEncoder.from_state_dict(weights.load_vision(vision, dtype, device)),
-            vae=autoencoder_from_state_dict(weights.load_autoencoder(vae, dtype, device)),
+            vision=VisionEncoder.from_state_dict(tower, **tower_settings),
+            vae=autoencoder_from_state_dict(autoencoder, **autoencoder_settings),
         )
+
+    @classmethod
+    def mini(cls, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> "FlowInOnePipeline":
+        """The small model that comes with the package: it draws toy scenes of coloured shapes, 128 pixels wide, in seconds.
+
+        Without `dtype` it computes in float32 (its files are in 16 bit to be small), without `device` on the CPU.
+        """
+        return cls.from_single_files(bundled.NETWORK, bundled.VISION, bundled.VAE, dtype or torch.float32, device)
 
     @torch.no_grad()
     def __call__(
@@ -103,7 +114,7 @@ class FlowInOnePipeline(DiffusionPipeline):
             generator: its initial seed s (or the number itself) gives picture i the stream s + i, drawn on the CPU whatever the
                 device, so that a picture does not depend on the batch it is made in (but for dopri5, whose steps suit the whole
                 batch); a list gives each picture its own.
-            output_type: "pil", "np" [B, H, W, 3] and "pt" [B, 3, H, W] in 0..1, or "latent" [B, 4, 32, 32] (scaled).
+            output_type: "pil", "np" [B, H, W, 3] and "pt" [B, 3, H, W] in 0..1, or "latent" [B, 4, H/8, W/8] (scaled).
             callback_on_step_end: called with pipeline, steps done, steps in all and the present guess of the latents.
 
         Raises ValueError for no picture, an unknown solver or output type, or lists whose lengths do not fit.
@@ -152,7 +163,7 @@ class FlowInOnePipeline(DiffusionPipeline):
     def encode(
         self, pictures: Sequence[Image.Image], source_noise: Tensor | None = None, image_noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Source and image latents [B, 4, 32, 32], in float32, of RGB pictures; without noise their distributions' means."""
+        """Source and image latents [B, 4, H/8, W/8], in float32, of RGB pictures; without noise their distributions' means."""
         config = self.model.velocity_network.config
         image_size = config.latent_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
         seen = to_pixels([vision_view(picture, self.vision.image_size) for picture in pictures])
@@ -162,7 +173,7 @@ class FlowInOnePipeline(DiffusionPipeline):
         return source_latent(mean, logvar, source_noise), latents.to(mean.device)
 
     def decode(self, latents: Tensor, output_type: str = "pil") -> list[Image.Image] | Tensor | np.ndarray:
-        """Pictures of scaled latents [B, 4, 32, 32], as `output_type` of the call has them."""
+        """Pictures of scaled latents [B, 4, H/8, W/8], as `output_type` of the call has them."""
         pictures = decode_latents(self.vae, latents)
         if output_type == "pt":
             return pictures

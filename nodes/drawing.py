@@ -1,5 +1,6 @@
 """Nodes that draw marks. Each adds its own to those of the chain it stands in."""
 
+import dataclasses
 import re
 
 from comfy_api.latest import io
@@ -56,6 +57,17 @@ def _width(default: float):
     )
 
 
+def _lettering(style: TextStyle, **kind):
+    return [
+        io.Combo.Input("face", display_name="lettering", options=FACES, default=style.face, tooltip="The style of the letters.", **kind),
+        io.Boolean.Input("bold", default=style.bold, tooltip="Thick letters, or thin ones.", **kind),
+        io.Float.Input(
+            "text_size", display_name="text size", default=style.size, min=4.0, max=256.0, step=1.0,
+            tooltip="In pixels of a 512 px canvas; below 20 the model reads badly. Mini needs 44 and more.", **kind,
+        ),
+    ]  # fmt: skip
+
+
 def opaque(color: str) -> str:
     """A colour without the alpha that one of ComfyUI's colour pickers adds: `#rrggbbaa` becomes `#rrggbb`."""
     return color[:7] if re.fullmatch(r"#[0-9a-fA-F]{8}", color) else color
@@ -106,14 +118,19 @@ class FlowInOneDrawBox(io.ComfyNode):
                 io.String.Input("label", default="put a blue jay", tooltip="A verb and a thing. Empty takes a detector's own label."),
                 io.Color.Input("color", default="#ff0000", tooltip="The model was trained on pure red."),
                 _width(3.0),
+                *_lettering(Box.style, optional=True, advanced=True),
             ],
             outputs=[_marks_output()],
         )
 
     @classmethod
-    def execute(cls, x, y, box_width, box_height, label, color, width, marks=None, boxes=None) -> io.NodeOutput:
+    def execute(
+        cls, x, y, box_width, box_height, label, color, width, marks=None, boxes=None,
+        face=Box.style.face, bold=Box.style.bold, text_size=Box.style.size,
+    ) -> io.NodeOutput:  # fmt: skip
         area = (x, y, x + box_width, y + box_height) if boxes is None else (0.0, 0.0, 1.0, 1.0)
-        box = Box(area, label.strip(), opaque(color), width)
+        style = dataclasses.replace(Box.style, face=face, bold=bold, size=text_size, min_size=min(Box.style.min_size, text_size))
+        box = Box(area, label.strip(), opaque(color), width, style)
         return _added(marks, on_canvas(box) if boxes is None else detected_boxes(boxes, box))
 
 
@@ -304,11 +321,7 @@ class FlowInOneDrawInstruction(io.ComfyNode):
                 _marks_input(),
                 io.String.Input("text", default="Change the environment to a snowy winter wonderland", multiline=True, tooltip="What to do, as a plain sentence. In English."),
                 io.Combo.Input("position", options=["bottom", "middle", "top"], default="bottom", tooltip="The model was trained on the lowest quarter."),
-                io.Combo.Input("face", display_name="lettering", options=FACES, default="serif", tooltip="The style of the letters."),
-                io.Boolean.Input("bold", default=TextStyle.bold, tooltip="Thick letters, or thin ones."),
-                io.Float.Input(
-                    "text_size", display_name="text size", default=TextStyle.size, min=4.0, max=256.0, step=1.0, tooltip="In pixels of a 512 px canvas; below 20 the model reads badly."
-                ),
+                *_lettering(TextStyle()),
                 io.Combo.Input(
                     "align", options=["center", "left", "right"], default="center", tooltip="The side that the lines of the text keep to."
                 ),

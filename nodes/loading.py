@@ -25,18 +25,21 @@ class FlowInOneLoader(io.ComfyNode):
                 io.Combo.Input(
                     "checkpoint",
                     options=folders.files(folders.NETWORKS),
-                    tooltip="The FlowInOne network: flowinone_256px.pth as published or converted. Files in models/flowinone.",
+                    default=folders.MINI,
+                    tooltip="The FlowInOne network. Mini draws toy scenes of coloured shapes, offline, in seconds; the released weights draw photographs: flowinone_256px.pth as published or converted, in models/flowinone.",
                 ),
                 io.Combo.Input(
                     "vision",
                     display_name="vision encoder",
                     options=folders.files(folders.VISION_ENCODERS),
-                    tooltip="Janus-Pro-1B; only its vision tower and aligner are read. Files in models/clip_vision.",
+                    default=folders.MINI,
+                    tooltip="What reads prompt pictures: mini for the checkpoint mini, Janus-Pro-1B for the released weights. Of that only vision tower and aligner are read. Files in models/clip_vision.",
                 ),
                 io.Combo.Input(
                     "vae",
                     options=[*folders.files(folders.AUTOENCODERS), NO_VAE],
-                    tooltip="A Stable Diffusion 1.x VAE. Files in models/vae. Choose none to connect a Load VAE node instead.",
+                    default=folders.MINI,
+                    tooltip="A Stable Diffusion 1.x VAE for the released weights, mini for the checkpoint mini. Files in models/vae. Choose none to connect a Load VAE node instead.",
                 ),
                 io.Combo.Input(
                     "dtype",
@@ -61,8 +64,21 @@ class FlowInOneLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, checkpoint, vision, vae, dtype) -> io.NodeOutput:
+        _require_one_kind(checkpoint, vision, vae)
         chosen = None if dtype == "default" else getattr(torch, dtype)
         network = folders.path_of(folders.NETWORKS, checkpoint)
         encoder = load_encoder(network, folders.path_of(folders.VISION_ENCODERS, vision), chosen)
         autoencoder = None if vae == NO_VAE else load_vae(folders.path_of(folders.AUTOENCODERS, vae), chosen)
         return io.NodeOutput(load_model(network, chosen), encoder, autoencoder)
+
+
+def _require_one_kind(checkpoint: str, vision: str, vae: str) -> None:
+    """Raise ValueError for a mix of mini's parts and other files, naming the inputs."""
+    mini = checkpoint == folders.MINI
+    others = [("vision encoder", vision), ("vae", vae)]
+    odd = [f"{name} is {chosen}" for name, chosen in others if chosen != NO_VAE and (chosen == folders.MINI) != mini]
+    if odd:
+        raise ValueError(
+            f"checkpoint is {checkpoint} and {' and '.join(odd)}: mini's parts fit one another alone; "
+            f"choose {folders.MINI} for all three or for none of them (vae can be none with both)"
+        )

@@ -5,9 +5,10 @@
     python scripts/environment.py scripts/workflows.py "Text box" --thumbnail picture.png
 
 A workflow is made and changed in the browser and saved as workflows/NAME.json. From that this writes NAME.json again,
-without what only concerns the one who saved it, and with what helps everyone else: where its nodes and models come from;
+without what only concerns the one who saved it, and with what helps everyone else: where its nodes and models come from,
+mini's steps and guidance (flowinone/mini) and its toy scene (scripts/toys.py);
 and api/NAME.json, the prompt for the API. NAME.jpg, its thumbnail, is made of the given picture, or with --thumbnails
-of the prompt that the workflow draws, on made-up photos.
+of the prompt that the workflow draws, and of mini's answer.
 """
 
 import argparse
@@ -20,19 +21,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import scenes
+import toys
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from flowinone import __version__
+from flowinone import __version__, mini
 from scripts import environment
 from tests.host.browser.page import ComfyPage
 from tests.host.comfyui.client import ComfyClient
 from tests.host.comfyui.server import ComfyServer
-from tests.tiny import write_models
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = ROOT / "workflows"
 SIDE, LARGEST = 400, 40_000  # pixels and bytes of a thumbnail
+PROMPT_SIDE, ANSWER_SIDE = 248, 148  # pixels of what it shows, in two corners
 
 COMFYUI = "0.30.0"  # that the core nodes are known to be of, where the file does not say
 HUB = "https://huggingface.co"
@@ -68,55 +70,19 @@ MODELS = {
 }
 NOTES = {"MarkdownNote", "Note"}
 # What shows the prompts of a workflow, the fullest first; each has their pictures for its second output.
-PROMPTS = ("FlowInOneMotion", "FlowInOneCompose", "FlowInOneTextPrompt")
+PROMPTS = ("FlowInOneMotion", "FlowInOneCompose", "FlowInOneTextPrompt", "FlowInOneCanvas")
+# What gives its answers, the last ones first, as its first output.
+ANSWERS = ("FlowInOnePasteBack", "FlowInOneMotion", "FlowInOneVAEDecode", "VAEDecode")
+# How often a step asks the network: the solvers of a workflow get as many steps as cost the same.
+QUESTIONS = {"heun": 2, "rk4": 4}
 # Nodes' parts in the order of the files.
 ORDER = ["id", "type", "pos", "size", "flags", "order", "mode", "inputs", "outputs"]
 ORDER += ["title", "properties", "widgets_values", "color", "bgcolor"]
-# The photo of a thumbnail, or several, its grain, and what is moved because the photo has its things elsewhere.
+# The photos of the thumbnails of workflows that are for photos alone.
 PHOTOS = {
-    "Text in image": (scenes.lake, 0.9, {}),
-    "Text box": (scenes.meadow, 0.9, {}),
-    "Visual marker": (scenes.sea, 0.9, {}),
-    "Doodle": (scenes.room, 0.9, {}),
-    "Force": (scenes.ground, 0.3, {"FlowInOneDrawForce": {"x": 0.25, "y": 0.44, "angle": 18, "strength": 1.2}}),
-    "Trajectory": (
-        scenes.floor,
-        0.9,
-        {
-            "FlowInOneDrawTrajectory": {
-                "points": "0.266,0.57 0.27,0.43 0.33,0.27 0.49,0.19 0.69,0.18 0.83,0.16",
-                "color": "#3060e2",
-            }
-        },
-    ),
-    "Upscale": (scenes.lake, 0.9, {"FlowInOneDrawBox": {"x": 0.1, "y": 0.13, "box_height": 0.26}}),
-    "Two passes": (scenes.meadow, 0.9, {}),
-    "ComfyUI samplers": (
-        scenes.ground,
-        0.3,
-        {"FlowInOneDrawMarker": {"tip_x": 0.75, "tip_y": 0.57, "start_x": 0.44, "start_y": 0.36}},
-    ),
-    "Folder": ((scenes.lake, scenes.meadow, scenes.sea, scenes.room), 0.9, {}),
-    "Detector boxes": (scenes.room, 0.9, {}),
-    "Doodle from a mask": (scenes.lake, 0.9, {}),
-    "Photo edit": (scenes.sea, 0.9, {"FlowInOneDrawBox": {"x": 0.05, "y": 0.26, "box_height": 0.36}}),
-    "Motion video": (
-        scenes.ground,
-        0.3,
-        {
-            "FlowInOneDrawTrajectory": {"points": "0.25,0.44 0.36,0.31 0.52,0.38 0.57,0.55 0.66,0.72 0.9,0.78"},
-            "FlowInOneMotion": {"stages": 4, "steps": 1, "guidance_scale": 1.0},
-        },
-    ),
-    "Solver comparison": (scenes.sea, 0.9, {"FlowInOneDrawForce": {"x": 0.2, "y": 0.24}}),
-}
-# What shows prompts only with a model is content with one that has learnt nothing.
-TINY = {
-    "FlowInOneLoader": {
-        "checkpoint": "flowinone_tiny.safetensors",
-        "vision": "janus_vision_tiny.safetensors",
-        "vae": "vae_tiny.safetensors",
-    }
+    "Folder": (scenes.lake, scenes.meadow, scenes.sea, scenes.room),
+    "Detector boxes": (scenes.room,),
+    "Doodle from a mask": (scenes.lake,),
 }
 # What is painted over the photo with the mask editor, as polygons in its pixels.
 PAINTED = {
@@ -153,22 +119,17 @@ def main() -> None:
                 ):
                     for name in options.names:
                         rewrite(classic, vue, name)
-        write_models(Path(base) / "models")
         for name in options.names:
             if options.thumbnail:
                 write_thumbnail(name, Image.open(options.thumbnail))
             elif options.thumbnails:
-                picture = composed(client, name)
-                if picture is None:
-                    print(f"{name} draws no prompt; give it a picture with --thumbnail")
-                else:
-                    write_thumbnail(name, picture)
+                write_thumbnail(name, on_photos(client, name) if name in PHOTOS else answered(client, name))
 
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="workflows, by file name without .json. Default: all")
-    parser.add_argument("--thumbnails", action="store_true", help="draw the thumbnails of those that draw a prompt")
+    parser.add_argument("--thumbnails", action="store_true", help="make the thumbnails anew")
     parser.add_argument("--thumbnail", type=Path, metavar="FILE", help="take this picture for the one workflow named")
     options = parser.parse_args()
     known = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -186,6 +147,7 @@ def rewrite(page: ComfyPage, vue: ComfyPage, name: str) -> None:
     path = WORKFLOWS / f"{name}.json"
     for one in (page, vue):
         one.drop(path.name, path.read_bytes())
+    suit_mini(page, name)
     graph, roomy = page.graph(), {node["id"]: node["size"] for node in vue.graph()["nodes"]}
     for node in graph["nodes"]:
         # Nodes 2.0 need more room, and take it when the graph is opened.
@@ -195,6 +157,17 @@ def rewrite(page: ComfyPage, vue: ComfyPage, name: str) -> None:
         number: {key: node[key] for key in ("class_type", "inputs", "_meta")} for number, node in page.prompt().items()
     }
     write(WORKFLOWS / "api" / path.name, compact(prompt))
+
+
+def suit_mini(page: ComfyPage, name: str) -> None:
+    """Set what follows from mini's numbers, and draw the workflow's toy scene."""
+    for number, node in page.prompt().items():
+        wanted = dict.fromkeys(("guidance_scale", "cfg"), mini.GUIDANCE_SCALE)
+        wanted["steps"] = mini.STEPS // QUESTIONS.get(node["inputs"].get("solver"), 1)
+        if node["class_type"] == "FlowInOneCanvas":
+            wanted["drawing"] = toys.drawing(toys.TOYS[name])
+        for widget in wanted.keys() & node["inputs"].keys():
+            page.set(int(number), widget, wanted[widget])
 
 
 def tidied(graph: dict) -> dict:
@@ -267,36 +240,57 @@ def write(path: Path, text: str) -> None:
         print(path.relative_to(ROOT))
 
 
-def composed(client: ComfyClient, name: str) -> Image.Image | None:
-    """The prompt that a workflow draws, on its photo for thumbnails, or all of its prompts; None if it draws none."""
-    prompt = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
-    kinds = {node["class_type"]: number for number, node in prompt.items()}
-    drawing = next((kinds[kind] for kind in PROMPTS if kind in kinds), None)
-    if drawing is None:
-        return None
-    scene, grain, changes = PHOTOS.get(name, (scenes.meadow, 0.9, {}))
-    prompt |= {number: STAND_INS[kind] for kind, number in kinds.items() if kind in STAND_INS}
-    wanted = {number: prompt[number] for number in ancestors(prompt, drawing)}
-    for node in wanted.values():
-        node["inputs"] |= changes.get(node["class_type"], {}) | TINY.get(node["class_type"], {})
-    wanted["thumbnail"] = {"class_type": "SaveImage", "inputs": {"images": [drawing, 1], "filename_prefix": name}}
+def answered(client: ComfyClient, name: str) -> Image.Image:
+    """The prompt of a workflow, or several, and the last picture that mini answers with, as a thumbnail has them."""
+    prompt, numbers = api(name)
+    shown, answer = (next(numbers[kind] for kind in kinds if kind in numbers) for kinds in (PROMPTS, ANSWERS))
+    wanted = {number: prompt[number] for number in ancestors(prompt, shown) | ancestors(prompt, answer)}
+    prompts, answers = saved(client, wanted, name, [shown, 1], [answer, 0])
+    paper = Image.new("RGB", (SIDE, SIDE), "#303030")
+    paper.paste(side_by_side(prompts).resize((PROMPT_SIDE,) * 2, Image.Resampling.LANCZOS))
+    paper.paste(answers[-1].resize((ANSWER_SIDE,) * 2, Image.Resampling.LANCZOS), (SIDE - ANSWER_SIDE,) * 2)
+    return paper
+
+
+def on_photos(client: ComfyClient, name: str) -> Image.Image:
+    """The prompt that a workflow draws on its photos for thumbnails."""
+    prompt, numbers = api(name)
+    shown = next(numbers[kind] for kind in PROMPTS if kind in numbers)
+    prompt |= {number: STAND_INS[kind] for kind, number in numbers.items() if kind in STAND_INS}
+    wanted = {number: prompt[number] for number in ancestors(prompt, shown)}
     pictures = []
     with tempfile.TemporaryDirectory() as folder:
-        for one in scene if isinstance(scene, tuple) else (scene,):
-            photo(name, one, grain).save(Path(folder) / "photo.png")
+        for scene in PHOTOS[name]:
+            photo(name, scene).save(Path(folder) / "photo.png")
             uploaded = client.upload(Path(folder) / "photo.png")
             for node in wanted.values():
                 if node["class_type"] == "LoadImage":
                     node["inputs"]["image"] = uploaded
-            outputs = client.run(wanted)["outputs"]
-            saved = client.images({"outputs": {"thumbnail": outputs["thumbnail"]}})
-            pictures += [Image.open(io.BytesIO(content)) for _, content in saved]
+            pictures += saved(client, wanted, name, [shown, 1])[0]
     return side_by_side(pictures)
 
 
-def photo(name: str, scene: Callable, grain: float) -> Image.Image:
+def api(name: str) -> tuple[dict, dict[str, str]]:
+    """A workflow's prompt for the API, and the numbers of its nodes by class."""
+    prompt = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    return prompt, {node["class_type"]: number for number, node in prompt.items()}
+
+
+def saved(client: ComfyClient, prompt: dict, name: str, *outputs: list) -> list[list[Image.Image]]:
+    """The pictures that these outputs of a prompt's nodes give."""
+    saving = {
+        f"thumbnail {n}": {"class_type": "SaveImage", "inputs": {"images": output, "filename_prefix": name}}
+        for n, output in enumerate(outputs)
+    }
+    done = client.run(prompt | saving)["outputs"]
+    return [
+        [Image.open(io.BytesIO(content)) for _, content in client.images({"outputs": {n: done[n]}})] for n in saving
+    ]
+
+
+def photo(name: str, scene: Callable) -> Image.Image:
     """A scene as the photo of a workflow; what was painted over it is transparent, as the mask editor saves it."""
-    picture = scenes.photo(scene(), grain)
+    picture = scenes.photo(scene())
     if name in PAINTED:
         kept = 255 - 255 * scenes.shape(*PAINTED[name])
         picture.putalpha(Image.fromarray(kept.astype("uint8")).resize(picture.size, Image.Resampling.LANCZOS))

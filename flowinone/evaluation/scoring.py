@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageFilter
 
-from ..training.scenes import GROUNDS, SHAPES, Answer, Example, Thing
+from ..training.scenes import GROUNDS, SHAPES, Answer, Example, Plan, Thing
 from ..training.scenes.drawing import COLORS, area, silhouette, tones
 
 SIDE = 128
@@ -34,6 +34,13 @@ CLOTH, CLOTH_SIZE, TURN = 0.6, 1.3, 12
 """A streaming cloth's overlap at least, times that its area may be larger or smaller, and degrees that it may be off
 around the pole."""
 
+KINDS = ("missing", "shape", "size", "colour", "turn", "form", "surplus", "ground")
+"""Of what can be wrong: a thing that is not where it should be, or is of another shape, size or colour; a cloth that
+streams another way, or has another place or outline; a thing that should not be there; the ground."""
+
+_Fault = tuple[str, str]
+"""A kind, and a reason."""
+
 _CONTRAST = 38
 """What differs less from the ground is ground."""
 _SPECK = 36
@@ -44,10 +51,11 @@ _GRID, _WINDOW = 32, 1.1
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """Whether an answer is right, and what is wrong with it."""
+    """Whether an answer is right, and what is wrong with it: reasons to read, and the kind (of `KINDS`) of each."""
 
     success: bool
     reasons: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,16 +75,16 @@ class Find:
         return {shape: _overlap(seen, _template(shape, round(2 * _radius(shape, self.area)))) for shape in SHAPES}
 
 
-def judge(example: Example, picture: Image.Image) -> Judgement:
-    """Whether a picture, of any size, is a right answer to the example's prompt."""
+def judge(example: Example | Plan, picture: Image.Image) -> Judgement:
+    """Whether a picture, of any size, is a right answer to the prompt of an example, drawn or only planned."""
     answer = example.answer
     seen = _soft(_scaled(picture), 0.7)
     # Softer than what is compared with it, as an autoencoder's edges are: a pole and a floor's edge are ground.
     ground = _soft(answer.scene.bare(SIDE), 1) if answer.ground == "kept" else fitted_ground(seen)
     finds = found(seen, ground)
-    reasons = _flag_reasons(answer, finds) if answer.scene.flag else _thing_reasons(answer, finds)
-    reasons += _ground_reasons(answer, seen, ground, finds)
-    return Judgement(not reasons, tuple(reasons))
+    wrong = _flag_reasons(answer, finds) if answer.scene.flag else _thing_reasons(answer, finds)
+    wrong += _ground_reasons(answer, seen, ground, finds)
+    return Judgement(not wrong, tuple(reason for _, reason in wrong), tuple(kind for kind, _ in wrong))
 
 
 def found(seen: np.ndarray, ground: np.ndarray) -> list[Find]:
@@ -122,54 +130,54 @@ def fitted_ground(seen: np.ndarray) -> np.ndarray:
     return ground.reshape(SIDE, SIDE, 3).astype(np.float32)
 
 
-def _thing_reasons(answer: Answer, finds: list[Find]) -> list[str]:
+def _thing_reasons(answer: Answer, finds: list[Find]) -> list[_Fault]:
     reasons, left = [], list(finds)
     for number, thing in enumerate(answer.scene.things):
         wanted = f"{thing.color} {thing.shape} at {_place(thing.center)}"
         nearest = min(left, key=lambda find: math.dist(find.center, thing.center), default=None)
         away = math.dist(nearest.center, thing.center) if nearest else 1
         if away > (PUT if number in answer.put else STAYED):
-            reasons.append(f"no {wanted}: the nearest find is {away:.2f} away" if nearest else f"no {wanted}")
+            reasons.append(("missing", f"no {wanted}" + (f": the nearest find is {away:.2f} away" if nearest else "")))
             continue
         left.remove(nearest)
         overlaps = nearest.overlaps()
         shape = max(overlaps, key=overlaps.get)
         across = math.sqrt(nearest.area / _area(thing.shape, thing.radius))
         if shape != thing.shape:
-            reasons.append(f"{wanted} is a {shape}")
+            reasons.append(("shape", f"{wanted} is a {shape}"))
         elif overlaps[shape] < SHAPE:
-            reasons.append(f"{wanted} has no clear shape ({overlaps[shape]:.2f})")
+            reasons.append(("shape", f"{wanted} has no clear shape ({overlaps[shape]:.2f})"))
         elif not 1 / SIZE <= across <= SIZE:
-            reasons.append(f"{wanted} is {across:.2f} times as wide")
+            reasons.append(("size", f"{wanted} is {across:.2f} times as wide"))
         if nearest.color != thing.color or nearest.distance > COLOR:
-            reasons.append(f"{wanted} is {nearest.color} ({nearest.distance:.0f} off)")
-    return reasons + [f"something {find.color} at {_place(find.center)} that should not be there" for find in left]
+            reasons.append(("colour", f"{wanted} is {nearest.color} ({nearest.distance:.0f} off)"))
+    return reasons + [_surplus(find) for find in left]
 
 
-def _flag_reasons(answer: Answer, finds: list[Find]) -> list[str]:
+def _flag_reasons(answer: Answer, finds: list[Find]) -> list[_Fault]:
     flag = answer.scene.flag
     if not finds:
-        return ["no cloth"]
+        return [("missing", "no cloth")]
     cloth, *others = finds
-    reasons = [f"something {find.color} at {_place(find.center)} that should not be there" for find in others]
+    reasons = [_surplus(find) for find in others]
     right = _on_canvas(*area([flag.cloth()], SIDE))
     pole = flag.top[0], flag.top[1] + flag.height / 2
     turns = [math.degrees(math.atan2(y - pole[1], x - pole[0])) for x, y in (cloth.center, _middle(right))]
     turn = abs((turns[0] - turns[1] + 180) % 360 - 180)
     overlap = _overlap(cloth.mask, right)
     if cloth.color != flag.color or cloth.distance > COLOR:
-        reasons.append(f"the {flag.color} cloth is {cloth.color} ({cloth.distance:.0f} off)")
+        reasons.append(("colour", f"the {flag.color} cloth is {cloth.color} ({cloth.distance:.0f} off)"))
     if turn > TURN:
-        reasons.append(f"the cloth is turned by {turn:.0f} degrees")
+        reasons.append(("turn", f"the cloth is turned by {turn:.0f} degrees"))
     larger = cloth.area / float(right.sum())
     if not 1 / CLOTH_SIZE <= larger <= CLOTH_SIZE:
-        reasons.append(f"the cloth is {larger:.2f} times as large")
+        reasons.append(("size", f"the cloth is {larger:.2f} times as large"))
     if overlap < CLOTH:
-        reasons.append(f"the cloth is elsewhere or of another form ({overlap:.2f})")
+        reasons.append(("form", f"the cloth is elsewhere or of another form ({overlap:.2f})"))
     return reasons
 
 
-def _ground_reasons(answer: Answer, seen: np.ndarray, ground: np.ndarray, finds: list[Find]) -> list[str]:
+def _ground_reasons(answer: Answer, seen: np.ndarray, ground: np.ndarray, finds: list[Find]) -> list[_Fault]:
     taken = np.zeros((SIDE, SIDE), np.float32)
     for thing in answer.scene.things:
         taken += _on_canvas(*silhouette(thing, SIDE))
@@ -185,16 +193,20 @@ def _ground_reasons(answer: Answer, seen: np.ndarray, ground: np.ndarray, finds:
     mean = float(np.abs(difference).sum() / max(3 * free.sum(), 1))
     reasons = []
     if mean > GROUND:
-        reasons.append(f"the ground is {mean:.0f} off")
+        reasons.append(("ground", f"the ground is {mean:.0f} off"))
     if worst > PATCH:
-        reasons.append(f"a part of the ground is {worst:.0f} off")
+        reasons.append(("ground", f"a part of the ground is {worst:.0f} off"))
     if answer.ground == "named":
         color = ground[free].mean(axis=0) if free.any() else np.zeros(3)
         distances = {name: float(np.linalg.norm(color - pale)) for name, pale in GROUNDS.items()}
         nearest = min(distances, key=distances.get)
         if GROUNDS[nearest] != answer.scene.ground.colors[0] or distances[nearest] > COLOR:
-            reasons.append(f"the ground is {nearest} ({distances[nearest]:.0f} off)")
+            reasons.append(("ground", f"the ground is {nearest} ({distances[nearest]:.0f} off)"))
     return reasons
+
+
+def _surplus(find: Find) -> _Fault:
+    return "surplus", f"something {find.color} at {_place(find.center)} that should not be there"
 
 
 def _regions(mask: np.ndarray) -> list[np.ndarray]:

@@ -52,6 +52,8 @@ class TrainingConfig:
     `mode`: scratch trains a network of the shape `network` (`FlowInOneConfig` fields), finetune the whole of `checkpoint`, lora
     low-rank updates to it. `vision` and `vae` are files as for `flowinone generate`; `train_vision` lets the tower learn, too.
     `batch_size` is per process and step; a step takes `accumulation` of them. Times are in optimizer steps.
+    `cache` is how many pairs to draw and encode once, in `cache_folder` (or the run's folder), and to train on again and again;
+    0 draws a new pair every time. Caching does without the contrastive term, which looks at the target pictures.
     `samples` are prompt pictures that are answered every `sample_every` steps.
     """
 
@@ -84,6 +86,8 @@ class TrainingConfig:
     precision: Precision = "no"
     gradient_checkpointing: bool = False
     workers: int = 2
+    cache: int = 0
+    cache_folder: str = ""
     log_every: int = 10
     checkpoint_every: int = 500
     keep: int = 2
@@ -95,7 +99,7 @@ class TrainingConfig:
     def __post_init__(self):
         for name in ("steps", "batch_size", "accumulation", "log_every", "checkpoint_every", "keep", "sample_every", "sample_steps"):
             _least(name, getattr(self, name), 1)
-        for name in ("warmup", "workers"):
+        for name in ("warmup", "workers", "cache"):
             _least(name, getattr(self, name), 0)
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; expected more than 0")
@@ -103,6 +107,8 @@ class TrainingConfig:
             raise ConfigError(f"ema is {self.ema}; expected 0 (off) to less than 1")
         if not 0 <= self.null_probability < 1:
             raise ConfigError(f"null_probability is {self.null_probability}; expected 0 to less than 1")
+        if self.cache and self.contrastive_weight and self.mode == "finetune":
+            raise ConfigError("contrastive_weight looks at target pictures, which a cache has encoded away; set it or cache to 0")
         if not self.data:
             raise ConfigError("data is empty; name at least one folder or pattern of shards")
         if self.mode != "scratch" and not self.checkpoint:

@@ -28,7 +28,6 @@ logger = logging.getLogger("flowinone.training")
 
 _PATIENCE = 100
 """Broken pairs in a row after which something else is wrong, such as a disk that is gone."""
-_PICTURES = ("vision", "image", "target")
 
 
 class Mixture:
@@ -133,12 +132,12 @@ def _stacked(pictures: list[Image.Image]) -> Tensor:
 
 
 def on_device(batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
-    """A batch's tensors on a device, its pictures as float32 in -1..1, as `preprocess.to_pixels` makes them.
+    """A batch's tensors on a device, its pictures, which are bytes, as float32 in -1..1, as `preprocess.to_pixels` makes them.
 
     Bytes travel, from the loader's processes to this one and on to the device: they are a quarter of what floats are.
     """
-    tensors = {name: batch[name].to(device, non_blocking=True) for name in (*_PICTURES, "bypass")}
-    return {name: tensor.float() / 127.5 - 1 if name in _PICTURES else tensor for name, tensor in tensors.items()}
+    tensors = {name: value.to(device, non_blocking=True) for name, value in batch.items() if isinstance(value, Tensor)}
+    return {name: tensor.float() / 127.5 - 1 if tensor.dtype == torch.uint8 else tensor for name, tensor in tensors.items()}
 
 
 def loader(pictures: TrainingPictures, workers: int = 0) -> DataLoader:

@@ -5,33 +5,36 @@ import dataclasses
 import json
 import logging
 import math
-import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..model.names import upstream_name
 from ..pictures import as_rgb
 from ..pipeline import FlowInOnePipeline
 from . import snapshots
+from .cache import PairCache
 from .config import ConfigError, TrainingConfig, as_fields
 from .data import Mixture, PairSource, TrainingPictures, loader, on_device, open_source
+from .export import vision_metadata, write_weights
 from .objective import Chance, Objective
-from .parts import MovingAverage, adapter_tensors, build, decay_groups, training_only
+from .parts import MovingAverage, adapter_tensors, build, decay_groups, quick_attention, training_only
 from .scenes import SCENE_TASKS, SceneSource
 
 log = logging.getLogger("flowinone.training")
 
 SCENES = "scenes:"
 """What a path of `data` begins with that stands for made-up scenes (`flowinone.training.scenes`)."""
+
+_DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclasses.dataclass
@@ -68,18 +71,8 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
     latent_shape = objective.model.config.latent_shape
     vision_size = objective.vision.image_size
     image_size = latent_shape[1] * 2 ** (len(objective.vae.config.block_out_channels) - 1)
-    sources = [(_source(source.path, config.seed, image_size, vision_size), source.weight) for source in config.data]
-    pictures = TrainingPictures(
-        Mixture(sources, config.seed),
-        batch_size=config.batch_size,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-        start=start * config.accumulation,
-        steps=(config.steps - start) * config.accumulation,
-        vision_size=vision_size,
-        image_size=image_size,
-    )
-    batches = iter(loader(pictures, config.workers))
+    sources = [(source_at(source.path, config.seed, image_size, vision_size), source.weight) for source in config.data]
+    batches = _batches(config, Mixture(sources, config.seed), objective, vision_size, image_size, start, accelerator)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
     if average is not None:
         average.values = {name: value.to(accelerator.device) for name, value in average.values.items()}
@@ -88,7 +81,7 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
     result = Result([], [], False)
     began = time.monotonic()
     step = start
-    with stop:
+    with stop, quick_attention(accelerator.device):
         while step < config.steps and not stop.asked:
             # Dropout, too, is the same after a resume.
             torch.manual_seed((config.seed * 7919 + step) * 1024 + accelerator.process_index)
@@ -117,7 +110,7 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
     return result
 
 
-def _source(path: str, seed: int, image_size: int, vision_size: int) -> PairSource:
+def source_at(path: str, seed: int, image_size: int, vision_size: int) -> PairSource:
     """Pairs at a path, or made up where it is `scenes:` and the tasks, all of them if none is named."""
     if not path.startswith(SCENES):
         return open_source(path)
@@ -126,6 +119,25 @@ def _source(path: str, seed: int, image_size: int, vision_size: int) -> PairSour
     if unknown:
         raise ConfigError(f"data {path!r}: there are no scenes for {unknown[0]}; choose of {', '.join(SCENE_TASKS)}")
     return SceneSource(tasks, seed, image_size, vision_size)
+
+
+def _batches(
+    config: TrainingConfig, mixture: Mixture, objective: Objective, vision_size: int, image_size: int, start: int, accelerator: Accelerator
+) -> Iterator[dict[str, Any]]:
+    """This process's batches from step `start` on: of new pairs, or of those in the cache."""
+    place = dict(rank=accelerator.process_index, world=accelerator.num_processes)
+    first, count = start * config.accumulation, (config.steps - start) * config.accumulation
+    if not config.cache:
+        pictures = TrainingPictures(mixture, config.batch_size, vision_size, image_size, count, first, **place)
+        return iter(loader(pictures, config.workers))
+    cache = PairCache(Path(config.cache_folder or Path(config.out) / "cache"), config.cache, vision_size, image_size)
+    frozen = ("image", "target") if objective.trains_vision else ("image", "target", "vision")
+    if accelerator.is_main_process:
+        cache.fill(mixture, max(config.workers, 1))
+        for name in frozen:
+            cache.encode(name, objective.vision if name == "vision" else objective.vae, accelerator.device, _DTYPES[config.precision])
+    accelerator.wait_for_everyone()
+    return cache.batches(config.batch_size, config.seed, first, count, frozen, **place)
 
 
 def _step(config: TrainingConfig, wrapped, optimizer, batches, step: int, accelerator: Accelerator, latent_shape) -> dict[str, float]:
@@ -199,7 +211,7 @@ def _export(config: TrainingConfig, objective: Objective, average: MovingAverage
     with average.swapped(objective) if average is not None else contextlib.nullcontext():
         if config.mode == "lora":
             tensors = adapter_tensors(objective.model.velocity_network, config.lora)
-            written.append(_write(out / "lora.safetensors", tensors, {}))
+            written.append(write_weights(out / "lora.safetensors", tensors, {}))
         else:
             # Public names and every tensor that came along, so that other programs can go on from it as well.
             tensors = training_only(config.checkpoint) if config.checkpoint else {}
@@ -207,17 +219,10 @@ def _export(config: TrainingConfig, objective: Objective, average: MovingAverage
                 tensors |= objective.features.checkpoint()
             tensors |= {upstream_name(name): tensor for name, tensor in objective.model.state_dict().items()}
             facts = json.dumps(dataclasses.asdict(objective.model.config))
-            written.append(_write(out / "flowinone.safetensors", tensors, {"flowinone.config": facts}))
+            written.append(write_weights(out / "flowinone.safetensors", tensors, {"flowinone.config": facts}))
         if config.train_vision:
-            written.append(_write(out / "vision.safetensors", objective.vision.state_dict(), {}))
+            written.append(write_weights(out / "vision.safetensors", objective.vision.state_dict(), vision_metadata(objective.vision)))
     return written
-
-
-def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, unfinished, {"format": "pt"} | metadata)
-    os.replace(unfinished, path)
-    return path
 
 
 def _report(config: TrainingConfig, writer, step: int, start: int, terms: dict[str, float], began: float) -> None:

@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from ..autoencoder import image_latents
+from ..autoencoder import image_latents, latents_of_moments
 from ..model import FlowInOneModel
 from ..sampling import source_latent
 from ..vision import VisionEncoder
@@ -57,15 +57,22 @@ class Objective(nn.Module):
         self.kl_weight, self.contrastive_weight = kl_weight, contrastive_weight
 
     def forward(self, batch: dict[str, Tensor], chance: Chance) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and its terms by name, of `vision` [B, 3, S, S], `image` and `target` [B, 3, H, W] pixels and `bypass` [B]."""
-        with torch.set_grad_enabled(any(parameter.requires_grad for parameter in self.vision.parameters()) and torch.is_grad_enabled()):
-            tokens = self.vision(batch["vision"])
+        """The loss, and its terms by name, of `vision` [B, 3, S, S], `image` and `target` [B, 3, H, W] pixels and `bypass` [B].
+
+        What the frozen parts make of them serves in their place: `vision_encoded`, tokens, and `image_encoded` and
+        `target_encoded`, the autoencoder's moments.
+        """
+        if "vision_encoded" in batch:
+            tokens = batch["vision_encoded"].float()
+        else:
+            with torch.set_grad_enabled(self.trains_vision and torch.is_grad_enabled()):
+                tokens = self.vision(batch["vision"])
         mean, logvar = self.model.encode_prompt(tokens)
         logvar = logvar.clamp(*losses.LOGVAR_RANGE)
         source = source_latent(mean, logvar, chance.source)
         with torch.no_grad():
-            image = image_latents(self.vae, batch["image"], chance.image)
-            target = image_latents(self.vae, batch["target"], chance.target)
+            image = self._latents(batch, "image", chance.image)
+            target = self._latents(batch, "target", chance.target)
 
         target = losses.rotated_targets(target, chance.null)
         fine, coarse = self.model.velocity(
@@ -85,3 +92,12 @@ class Objective(nn.Module):
             features, temperature = self.features(batch["target"])
             terms["contrastive"] = self.contrastive_weight * losses.contrastive_loss(source.flatten(1), features, temperature)
         return sum(terms.values()), {name: term.detach() for name, term in terms.items()}
+
+    @property
+    def trains_vision(self) -> bool:
+        return any(parameter.requires_grad for parameter in self.vision.parameters())
+
+    def _latents(self, batch: dict[str, Tensor], name: str, noise: Tensor) -> Tensor:
+        if f"{name}_encoded" in batch:
+            return latents_of_moments(batch[f"{name}_encoded"].float(), noise)
+        return image_latents(self.vae, batch[name], noise)

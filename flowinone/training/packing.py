@@ -1,6 +1,5 @@
 """Packing pairs into WebDataset shards, in parallel: what `flowinone pack-data` does."""
 
-import contextlib
 import dataclasses
 import io
 import multiprocessing
@@ -16,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from ..interrupts import interrupts_held
 from .pairs import TEXT_TO_IMAGE, BrokenPair, StoredPairs, opened
 from .shards import Shard, write_shard
 from .sources import JoinedPairs, find_source
@@ -171,7 +171,7 @@ def _in_processes(source: StoredPairs, jobs: list[_Job], workers: int, bar: tqdm
     done, stop = context.Value("q", 0), context.Event()
     executor = ProcessPoolExecutor(workers, context, _begin, (source, done, stop))
     try:
-        with _interrupts_held():
+        with interrupts_held():
             futures = [executor.submit(_pack_in_worker, job) for job in jobs]
         waiting = set(futures)
         while waiting:
@@ -186,22 +186,6 @@ def _in_processes(source: StoredPairs, jobs: list[_Job], workers: int, bar: tqdm
     finally:
         stop.set()
         executor.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits, and processes started meanwhile do not get it at all, except on Windows.
-
-    It reaches every process of a terminal; the main one tells the others to stop, which they do between two pairs.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Stopped(Exception):

@@ -1,9 +1,12 @@
 """The models of a training run, made or loaded as its configuration says."""
 
+import contextlib
+import math
 import re
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint as recomputed
 from transformers.models.janus.configuration_janus import JanusVisionConfig
 
@@ -12,6 +15,8 @@ from ..autoencoder import autoencoder_from_state_dict
 from ..config import FlowInOneConfig
 from ..lora import PREFIX
 from ..model import FlowInOneModel
+from ..model.coarse import GatedCrossAttention
+from ..model.layers import Positions
 from ..model.names import TRAINING_ONLY
 from ..vision import VisionEncoder
 from ..weightfile import open_weights
@@ -37,10 +42,12 @@ def build(config: TrainingConfig) -> Objective:
         heads = dict(coarse_heads=shape.coarse_heads, context_heads=shape.context_heads)
         model = FlowInOneModel.from_state_dict(tensors, **heads)
     if config.vision:
-        vision = VisionEncoder.from_state_dict(checkpoint.load_vision(config.vision, torch.float32))
+        tensors, settings = checkpoint.load_vision(config.vision, torch.float32)
+        vision = VisionEncoder.from_state_dict(tensors, **settings)
     else:
-        vision = VisionEncoder(JanusVisionConfig(**config.tower))
-    vae = autoencoder_from_state_dict(checkpoint.load_autoencoder(config.vae, torch.float32))
+        vision = fresh_tower(config.tower)
+    tensors, settings = checkpoint.load_autoencoder(config.vae, torch.float32)
+    vae = autoencoder_from_state_dict(tensors, **settings)
     features = None
     if config.contrastive_weight and config.mode == "finetune":
         features = TargetFeatures.from_checkpoint(training_only(config.checkpoint))
@@ -71,12 +78,43 @@ def training_only(path: str) -> dict[str, Tensor]:
 
 
 def fresh_network(config: FlowInOneConfig) -> FlowInOneModel:
-    """A network with random weights: torch's own, and small tables of positions."""
+    """A network with random weights: torch's own, but for two things that let it find places early.
+
+    Tables of positions begin as waves, alike for the latent and the image latent, and cross-attention's queries and keys are the
+    same maps, so that every place looks at its own in the prompt image first.
+    """
     model = FlowInOneModel(config)
-    for name, parameter in model.named_parameters():
-        if name.endswith("positions.table"):
-            nn.init.trunc_normal_(parameter, std=0.02)
+    for name, module in model.named_modules():
+        if isinstance(module, Positions):
+            module.table.data = _waves(module.size, module.table.shape[1])
+        elif isinstance(module, GatedCrossAttention):
+            module.query.weight.data.mul_(1.5)
+            module.key_value.weight.data[: config.coarse_width] = module.query.weight.data
     return model
+
+
+def _waves(size: int, width: int) -> Tensor:
+    """Sines and cosines [size², width] of a square's columns and rows at several wavelengths."""
+    count = -(-width // 4)
+    angles = torch.arange(size)[:, None] * math.pi / size * torch.logspace(0, 1, count, base=size)
+    line = torch.cat([angles.sin(), angles.cos()], dim=1)  # [size, width / 2]
+    places = torch.cat([line.repeat(size, 1), line.repeat_interleave(size, dim=0)], dim=1)
+    return places[:, :width].contiguous()
+
+
+def fresh_tower(fields: dict) -> VisionEncoder:
+    """A vision tower of that shape (`JanusVisionConfig` fields) with random weights that keep their input's size.
+
+    Those of transformers suit widths of a thousand channels: a narrow tower would begin almost blind.
+    """
+    vision = VisionEncoder(JanusVisionConfig(**fields))
+    for module in vision.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+    nn.init.normal_(vision.vision_model.embeddings.position_embedding.weight, std=0.2)
+    return vision
 
 
 def add_adapters(network: nn.Module, settings: LoraSettings) -> None:
@@ -117,6 +155,11 @@ class _Recomputed:
         if not torch.is_grad_enabled():
             return self.plain(*arguments)
         return recomputed(self.plain, *arguments, use_reentrant=False)
+
+
+def quick_attention(device: torch.device) -> contextlib.AbstractContextManager:
+    """Attention by plain products where that is quicker: on CPUs, for sequences as short as small models'."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
 
 
 def decay_groups(objective: nn.Module, weight_decay: float) -> list[dict]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, image_latents
+from flowinone.autoencoder import autoencoder_from_state_dict, autoencoder_of_widths, decode_latents, image_latents
 from flowinone.config import LATENT_SCALE
 from flowinone.layouts import autoencoder_recipe
 from tests import tiny
@@ -52,6 +52,15 @@ def test_the_attention_names_of_older_diffusers_files_are_read(autoencoder):
     again = autoencoder_from_state_dict({name: stored[source.names[0]] for name, source in recipe.items()})
     image = tiny.fixture_input("image", (1, 3, 64, 64), 0.5)
     assert torch.equal(image_latents(again, image, None), image_latents(autoencoder, image, None))
+
+
+def test_the_number_of_groups_is_the_callers_where_given():
+    torch.manual_seed(0)
+    narrow = autoencoder_of_widths((32, 64), blocks=1, groups=8).eval().requires_grad_(False)
+    image = tiny.fixture_input("image", (1, 3, 64, 64), 0.5)
+    same, other = (autoencoder_from_state_dict(narrow.state_dict(), **groups) for groups in ({"norm_num_groups": 8}, {}))
+    assert torch.equal(image_latents(same, image, None), image_latents(narrow, image, None))
+    assert relative_error(image_latents(other, image, None), image_latents(narrow, image, None)) > 0.01
 
 
 def test_what_is_no_autoencoder_is_refused():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flowinone.checkpoint import load_autoencoder, load_network, load_vision
+from flowinone.checkpoint import load_autoencoder, load_network, load_preview, load_vision
 from flowinone.config import FlowInOneConfig
 from flowinone.layouts import vision_recipe
 from flowinone.model import FlowInOneModel
@@ -51,7 +51,7 @@ def test_training_only_tensors_are_never_read(tmp_path):
 
 def test_floating_point_tensors_are_cast_and_integers_are_not(tmp_path):
     save_file(AUTOENCODER | {"encoder.steps": torch.tensor([3])}, tmp_path / "x.safetensors")
-    tensors = load_autoencoder(tmp_path / "x.safetensors", torch.float16)
+    tensors, _ = load_autoencoder(tmp_path / "x.safetensors", torch.float16)
     assert tensors.pop("encoder.steps").dtype == torch.int64
     assert_same(tensors, {name: tensor.half() for name, tensor in AUTOENCODER.items()})
 
@@ -68,6 +68,39 @@ def test_head_counts_come_from_the_metadata(tmp_path):
     tensors, config = load_network(tmp_path / "x.safetensors")
     assert (config.coarse_heads, config.context_heads, config.coarse_width) == (4, 2, 64)
     assert FlowInOneModel.from_state_dict(tensors, coarse_heads=4, context_heads=2).config == config
+
+
+VISION_COUNT = load_vision, VISION, "flowinone.vision_heads", "num_attention_heads"
+AUTOENCODER_COUNT = load_autoencoder, AUTOENCODER, "flowinone.norm_groups", "norm_num_groups"
+
+
+@pytest.mark.parametrize(("load", "weights", "key", "setting"), [VISION_COUNT, AUTOENCODER_COUNT])
+def test_what_shapes_of_the_other_parts_do_not_tell_comes_from_the_metadata_too(tmp_path, load, weights, key, setting):
+    path = tmp_path / "x.safetensors"
+    save_file(weights, path, {key: "8"})
+    assert load(path)[1] == {setting: 8}
+    save_file(weights, path)
+    assert load(path)[1] == {}
+    for unreadable in ("", "eight", "0", "-8", "8.0", "[8]"):
+        save_file(weights, path, {key: unreadable})
+        with pytest.raises(CheckpointError, match=f"has unreadable {key} metadata; convert it again"):
+            load(path)
+    save_file(weights, path, {key: "100"})
+    with pytest.raises(CheckpointError, match=f"cannot be used: {key}=100 does not divide a layer's width [0-9]+$"):
+        load(path)
+
+
+def test_a_networks_preview_comes_from_its_metadata(tmp_path):
+    factors, bias = [[0.5, 0, -1], [1, 2, 3], [0, 0, 0], [-0.25, 0, 1]], [0.1, 0, -0.1]
+    path = tmp_path / "x.safetensors"
+    save_file(NETWORK, path, {"flowinone.preview": json.dumps({"factors": factors, "bias": bias})})
+    assert load_preview(path) == (factors, bias)
+    save_file(NETWORK, path)
+    assert load_preview(path) is None
+    for unreadable in ("no json", "[]", "{}", {"factors": factors}, {"factors": factors[1:], "bias": bias}, {"factors": factors, "bias": [0, "a", 0]}):
+        save_file(NETWORK, path, {"flowinone.preview": unreadable if isinstance(unreadable, str) else json.dumps(unreadable)})
+        with pytest.raises(CheckpointError, match="has unreadable flowinone.preview metadata; convert it again"):
+            load_preview(path)
 
 
 def test_the_released_files_keys_and_shapes_are_a_whole_network(tmp_path):
@@ -97,7 +130,7 @@ def test_every_layout_of_janus_gives_the_same_vision_encoder(tmp_path, layout):
     torch.save(layout(VISION), tmp_path / "x.bin")
     save_file(layout(VISION), tmp_path / "x.safetensors")
     for name in ("x.bin", "x.safetensors"):
-        assert_same(load_vision(tmp_path / name), expected)
+        assert_same(load_vision(tmp_path / name)[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -116,13 +149,13 @@ def test_every_layout_of_janus_gives_the_same_vision_encoder(tmp_path, layout):
 )
 def test_every_layout_of_an_autoencoder_gives_the_same_tensors(tmp_path, layout):
     torch.save(layout(AUTOENCODER), tmp_path / "x.ckpt")
-    assert_same(load_autoencoder(tmp_path / "x.ckpt"), AUTOENCODER)
+    assert_same(load_autoencoder(tmp_path / "x.ckpt")[0], AUTOENCODER)
 
 
 def test_a_diffusers_autoencoder_keeps_its_names(tmp_path):
     AutoencoderKL = pytest.importorskip("diffusers").AutoencoderKL
     save_autoencoder(AutoencoderKL, tmp_path / "vae", levels=4)
-    tensors = load_autoencoder(tmp_path / "vae")
+    tensors, _ = load_autoencoder(tmp_path / "vae")
     assert set(tensors) == set(AutoencoderKL.from_pretrained(tmp_path / "vae").state_dict())
 
 

@@ -11,7 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from flowinone.checkpoint import load_network
+from flowinone import mini
+from flowinone.checkpoint import load_autoencoder, load_network, load_preview, load_vision
 from flowinone.config import FlowInOneConfig
 from flowinone.conversion import convert
 from flowinone.model import FlowInOneModel
@@ -151,6 +152,18 @@ def test_a_second_conversion_keeps_checksum_licence_and_head_counts(tmp_path):
     assert stored["flowinone.dtype"] == "float16" and "title" not in stored
     _, config = load_network(tmp_path / "out.safetensors")
     assert (config.coarse_heads, config.context_heads) == (4, 2)
+
+
+@pytest.mark.parametrize("to_upstream", [False, True])
+def test_a_conversion_keeps_what_shapes_do_not_tell(tmp_path, to_upstream):
+    preview = json.dumps({"factors": [[1.0, 2.0, 3.0]] * 4, "bias": [4.0, 5.0, 6.0]})
+    network = tmp_path / "network.safetensors"
+    save_file(load_file(mini.NETWORK), network, metadata(mini.NETWORK) | {"flowinone.preview": preview})
+    out = tmp_path / "out.safetensors"
+    for source, load in ((network, load_network), (network, load_preview), (mini.VISION, load_vision), (mini.VAE, load_autoencoder)):
+        convert(source, out, torch.float32, to_upstream=to_upstream, overwrite=True)
+        assert load(out)[1] == load(source)[1]
+    assert load_autoencoder(out)[1] == {"norm_num_groups": 8}
 
 
 def test_a_sharded_source_gives_the_checksum_of_each_file(tmp_path):

@@ -160,8 +160,8 @@ def test_three_files_are_placed_where_the_loaders_look(hub, download, comfyui):
     models = comfyui / "models"
     expected = native_tensors({k: v for k, v in tiny.network_weights().items() if not k.startswith("open_clip")})
     assert_same(load_network(models / PLACES["network"])[0], expected, torch.bfloat16)
-    assert_same(load_vision(models / PLACES["vision"]), vision_tensors(), torch.float16)
-    assert_same(load_autoencoder(models / PLACES["vae"]), tiny.autoencoder_weights(), torch.float32)
+    assert_same(load_vision(models / PLACES["vision"])[0], vision_tensors(), torch.float16)
+    assert_same(load_autoencoder(models / PLACES["vae"])[0], tiny.autoencoder_weights(), torch.float32)
 
     with safe_open(models / PLACES["vision"], "pt") as file:
         assert file.metadata()["flowinone.source_sha256"] == hashlib.sha256(CONTENTS["vision"]).hexdigest()
@@ -254,7 +254,7 @@ def test_a_download_that_was_cut_off_goes_on_in_the_next_run(hub, download, comf
         header = 8 + int.from_bytes(content[:8], "little")
         tower = sum(tensor.nbytes for tensor in vision_tensors().values())
         assert first + hub.sent(FILES[kind]) == 2 * header + tower
-        assert_same(load_vision(models / PLACES[kind]), vision_tensors(), torch.float16)
+        assert_same(load_vision(models / PLACES[kind])[0], vision_tensors(), torch.float16)
 
 
 @pytest.mark.parametrize("kind", ["vae", "vision"])
@@ -274,7 +274,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_from_its_start(hub, download, 
     assert code == 0 and "has changed on the Hub since a part of it was fetched; starting over" in errors
     assert hub.sent(FILES[kind]) == sent
     assert files_of(tmp_path) == [PLACES[kind].name]
-    loaded = load(tmp_path / PLACES[kind].name)
+    loaded, _ = load(tmp_path / PLACES[kind].name)
     assert all(torch.equal(tensor.float(), weights[name].to(tensor.dtype).float()) for name, tensor in loaded.items())
 
 

@@ -1,11 +1,13 @@
 """What a training run's file may say."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from flowinone.training.config import ConfigError, Source, as_fields, read_config
 
+ROOT = Path(__file__).resolve().parents[2]
 LEAST = ["out=run", "data=[pairs]", "checkpoint=a.pth", "vision=b", "vae=c"]
 
 
@@ -62,3 +64,8 @@ def test_files_that_are_none(tmp_path):
     file.write_text("just words")
     with pytest.raises(ConfigError, match="holds no fields"):
         read_config(file)
+
+
+@pytest.mark.parametrize("mode", ["scratch", "finetune", "lora"])
+def test_the_example_configurations_are_ones(mode):
+    assert read_config(ROOT / "docs" / "configs" / f"{mode}.yaml").mode == mode

@@ -1,4 +1,4 @@
-"""One real ComfyUI server with this pack and a tiny model, for all tests of this folder."""
+"""One real ComfyUI server with this pack, mini and a tiny model, for all tests of this folder."""
 
 import io
 import json
@@ -13,22 +13,23 @@ from PIL import Image
 
 from scripts import environment
 from tests.host.comfyui.client import ComfyClient
-from tests.host.comfyui.prompt import inputs_of, node
+from tests.host.comfyui.prompt import inputs_of, node, node_id
 from tests.host.comfyui.server import PACK_NAME, ComfyServer
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "tests" / "fixtures" / "preprocess" / "wide.png"
-# What stands in for the released files: by node and input, in the order in which they are chosen.
+# What stands in for files of others that workflows need: by node and input.
 TINY = {
-    "FlowInOneLoader": {
-        "checkpoint": "flowinone_tiny.safetensors",
-        "vision": "janus_vision_tiny.safetensors",
-        "vae": "vae_tiny.safetensors",
-    },
     "UpscaleModelLoader": {"model_name": "upscale_tiny.safetensors"},
     "UNETLoader": {"unet_name": "detector_tiny.safetensors"},
 }
-LOADER = TINY["FlowInOneLoader"] | {"dtype": "float32"}
+# The tiny untrained model that the fixtures' numbers are of.
+LOADER = {
+    "checkpoint": "flowinone_tiny.safetensors",
+    "vision": "janus_vision_tiny.safetensors",
+    "vae": "vae_tiny.safetensors",
+    "dtype": "float32",
+}
 
 
 @pytest.fixture(scope="session")
@@ -72,14 +73,15 @@ def client(server):
 
 @pytest.fixture
 def workflow(client):
-    """The shipped workflow as an API prompt, ready to queue: a fixture picture, the tiny model and four steps."""
+    """The shipped workflow as an API prompt, ready to queue: a fixture picture for the canvas, the tiny model and four steps."""
     prompt = json.loads((ROOT / "workflows" / "api" / "Visual prompt to image.json").read_text(encoding="utf-8"))
     picture = next(iter(sorted((ROOT / "tests" / "fixtures" / "prompts").glob("*.png"))))
-    inputs_of(prompt, "LoadImage")["image"] = client.upload(picture)
-    inputs_of(prompt, "FlowInOneLoader").update(
-        checkpoint="flowinone_tiny.safetensors", vision="janus_vision_tiny.safetensors", vae="vae_tiny.safetensors"
-    )
-    inputs_of(prompt, "FlowInOneSampler").update(seed=0, steps=4)
+    canvas = node_id(prompt, "FlowInOneCanvas")
+    prompt[canvas] = node("LoadImage", image=client.upload(picture))
+    inputs_of(prompt, "FlowInOneLoader").update(LOADER, dtype="default")
+    sampler = inputs_of(prompt, "FlowInOneSampler")
+    sampler.update(image=[canvas, 0], seed=0, steps=4, guidance_scale=7.0)
+    del sampler["prompt"]
     return prompt
 
 
@@ -131,12 +133,12 @@ def answer(client):
 def own(client, answer):
     """The same by FlowInOne Sampler."""
 
-    def run(steps=4, cfg=7.0, solver="euler", on_event=None, filename="own", **settings):
+    def run(steps=4, cfg=7.0, solver="euler", nodes=None, on_event=None, filename="own", **settings):
         chosen = dict(seed=0, bypass=False, sample_posterior=False) | settings
         sampler = node(
             "FlowInOneSampler", model=["load", 0], encoder=["load", 1], vae=["load", 2], image=["photo", 0],
             steps=steps, guidance_scale=cfg, solver=solver, **chosen,
         )  # fmt: skip
-        return answer(nodes={"sample": sampler}, on_event=on_event, filename=filename)
+        return answer(nodes={"sample": sampler, **(nodes or {})}, on_event=on_event, filename=filename)
 
     return run

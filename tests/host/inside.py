@@ -1,8 +1,8 @@
 """Looks at the native MODEL from inside a ComfyUI, where no server's route reaches: low memory, made up, on any machine.
 
-    python inside.py <ComfyUI folder> <models folder>
+    python inside.py <ComfyUI folder> <models folder> <exchange folder>
 
-prints what it found as one JSON object. It is a program of its own because ComfyUI's Python need not have pytest.
+prints what it found as one JSON object, and leaves tensors in the exchange folder. It is a program of its own because ComfyUI's Python need not have pytest.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "comfyui"))
 import launch  # noqa: E402
 
-COMFYUI, MODELS = sys.argv[1:]
+COMFYUI, MODELS, EXCHANGE = sys.argv[1:]
 launch.prepare(Path(COMFYUI), ["--cpu"])
 
 import comfy.options  # noqa: E402
@@ -25,6 +25,7 @@ import comfy.model_management as memory  # noqa: E402
 import comfy.samplers  # noqa: E402
 import torch  # noqa: E402
 from comfy.cli_args import args  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 
 def pack(module: str):
@@ -147,4 +148,15 @@ def offloading() -> dict:
     return {"before": before, "after": len(memory.loaded_models())}
 
 
-print(json.dumps({check.__name__: check() for check in (low_vram, eight_bit_flag, parts, promises, offloading)}))
+def autoencoders() -> dict:
+    """What the exchange folder's VAEs make of its pixels and latents."""
+    given, found = load_file(Path(EXCHANGE, "given.safetensors")), {}
+    for path in Path(EXCHANGE).glob("vae_*.safetensors"):
+        vae = pack("comfyui_flowinone.loading").load_vae(str(path), torch.float32)
+        made = {"latents": vae.encode(given["pixels"].movedim(1, -1)), "pictures": vae.decode(given["latents"])}
+        save_file({name: tensor.contiguous() for name, tensor in made.items()}, Path(EXCHANGE, f"of_{path.name}"))
+        found[path.stem] = [vae.latent_channels, vae.downscale_ratio, vae.upscale_ratio]
+    return found
+
+
+print(json.dumps({check.__name__: check() for check in (low_vram, eight_bit_flag, parts, promises, offloading, autoencoders)}))

@@ -2,20 +2,47 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from flowinone import mini
+from flowinone.autoencoder import autoencoder_from_state_dict, autoencoder_of_widths, decode_latents, image_latents
+from flowinone.checkpoint import GROUPS, load_autoencoder
+from flowinone.config import LATENT_SCALE
+from flowinone.training.autoencoder import ldm_tensors
+from tests import tiny
 from tests.host.comfyui.server import server_environment
+
+# Narrow VAEs by the names of their files: widths, and groups where the file is to say so.
+NARROW = {"vae_three": ((32, 64, 96, 96), None), "vae_two": ((96, 96, 192, 192), 16)}
 
 
 @pytest.fixture(scope="module")
-def found(server):
+def exchange(tmp_path_factory):
+    """A folder with VAEs, and pixels and latents for them."""
+    folder = tmp_path_factory.mktemp("exchange")
+    shutil.copy(mini.VAE, folder / "vae_mini.safetensors")
+    save_file(tiny.autoencoder_weights(), folder / "vae_tiny.safetensors")
+    torch.manual_seed(0)
+    for name, (widths, groups) in NARROW.items():
+        tensors = {key: tensor.contiguous() for key, tensor in ldm_tensors(autoencoder_of_widths(widths, 1)).items()}
+        save_file(tensors, folder / f"{name}.safetensors", {GROUPS: str(groups)} if groups else None)
+    given = {"pixels": tiny.fixture_input("image", (2, 3, 128, 128), 0.1) + 0.5, "latents": tiny.fixture_input("latent", (2, 4, 16, 16), 3)}
+    save_file(given, folder / "given.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(server, exchange):
     script = Path(__file__).parent / "inside.py"
     python = os.environ.get("FLOWINONE_COMFYUI_PYTHON", sys.executable)
-    command = [python, script, server.comfyui, server.base / "models"]
+    command = [python, script, server.comfyui, server.base / "models", exchange]
     finished = subprocess.run(command, env=server_environment(), capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr[-3000:]
     return json.loads(finished.stdout.splitlines()[-1])
@@ -54,3 +81,17 @@ def test_no_more_memory_is_asked_for_than_the_card_has(found):
 
 def test_the_model_gives_way_to_another(found):
     assert found["offloading"] == {"before": 1, "after": 0}
+
+
+@pytest.mark.parametrize("name", ["vae_mini", "vae_tiny", *NARROW])
+def test_comfyuis_vae_of_a_narrow_file_is_the_librarys(found, exchange, name):
+    assert found["autoencoders"][name] == [4, 8, 8]
+    given, made = (load_file(exchange / f"{file}.safetensors") for file in ("given", f"of_{name}"))
+    tensors, settings = load_autoencoder(exchange / f"{name}.safetensors", torch.float32)
+    vae = autoencoder_from_state_dict(tensors, **settings)
+    with torch.no_grad():
+        latents = image_latents(vae, 2 * given["pixels"] - 1, None) / LATENT_SCALE
+        pictures = decode_latents(vae, LATENT_SCALE * given["latents"])
+    assert latents.std() > 0.01 and pictures.std() > 0.01
+    assert (made["latents"] - latents).abs().max() < 1e-4
+    assert (made["pictures"] - pictures.movedim(1, -1)).abs().max() < 1e-4

@@ -248,6 +248,23 @@ def test_the_zip_in_an_empty_comfyui_brings_every_node(installed):
     assert picture.size == (256, 256) and len(picture.convert("L").getcolors()) > 2
 
 
+def test_the_zip_in_an_empty_comfyui_answers_with_mini(installed):
+    chosen = {name: "mini (bundled)" for name in ("checkpoint", "vision", "vae")} | {"dtype": "default"}
+    models = {"model": ["2", 0], "encoder": ["2", 1], "vae": ["2", 2]}
+    sampling = {"seed": 0, "steps": 1, "guidance_scale": 1.0, "solver": "euler", "bypass": False, "sample_posterior": True}
+    _, pictures = outputs_of(
+        installed,
+        {
+            "1": CAPTION,
+            "2": {"class_type": "FlowInOneLoader", "inputs": chosen},
+            "3": {"class_type": "FlowInOneSampler", "inputs": models | sampling | {"prompt": ["1", 0]}},
+            "4": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["2", 2]}},
+            "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "mini"}},
+        },
+    )
+    assert (128, 128) in [picture.size for picture in pictures]
+
+
 def test_the_zip_brings_what_the_browser_asks_for(installed):
     pack = installed.base / "custom_nodes" / "flowinone"
     templates = json.loads(ask(installed, "/workflow_templates"))["flowinone"]

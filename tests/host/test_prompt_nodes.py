@@ -1,5 +1,6 @@
 """Prompts drawn with the pack's nodes are what the library makes of the same words, and the sampler takes them."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -102,6 +103,14 @@ def test_the_document_is_what_the_constructor_makes(composed):
     nodes = {"draw": default("FlowInOneDrawBox")}
     _, text = composed(nodes, **{"marks.marks0": ["draw", 0]})
     assert loads(text) == tasks.text_box([((0.2, 0.3, 0.5, 0.7), "put a blue jay")])
+
+
+def test_a_boxs_label_is_lettered_as_chosen(composed):
+    for size, least in ((48.0, 20), (12.0, 12)):
+        nodes = {"draw": default("FlowInOneDrawBox", face="sans", bold=True, text_size=size)}
+        _, text = composed(nodes, **{"marks.marks0": ["draw", 0]})
+        (box,) = loads(text).marks
+        assert box.style == dataclasses.replace(Box.style, face="sans", bold=True, size=size, min_size=least)
 
 
 def test_marks_are_chained_and_collected_in_order(composed):

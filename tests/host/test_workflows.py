@@ -1,4 +1,4 @@
-"""Every shipped workflow runs; its two forms, the graph for the browser and the prompt for the API, say the same."""
+"""Every shipped workflow runs as it is; its two forms, the graph for the browser and the prompt for the API, say the same."""
 
 import io
 import json
@@ -8,7 +8,11 @@ import pytest
 from PIL import Image
 
 import flowinone
-from tests.host.comfyui.prompt import inputs_of
+from flowinone import mini
+from flowinone.evaluation.scoring import judge
+from flowinone.prompts import loads, render
+from scripts.toys import TOYS, drawing
+from tests.host.comfyui.prompt import inputs_of, node_id
 from tests.host.conftest import PHOTO, ROOT, TINY
 
 WORKFLOWS = ROOT / "workflows"
@@ -17,22 +21,30 @@ TASKS = {"Text in image", "Text box", "Visual marker", "Doodle", "Force", "Traje
 TEXTS = {"Class to image", "Text to image"}
 AROUND = {"Upscale", "Two passes", "ComfyUI samplers", "Folder", "Detector boxes", "Doodle from a mask"}
 AROUND |= {"Photo edit", "Motion video", "Solver comparison"}
-QUICK = {"steps": 4, "stages": 2}
-# Width and height of the pictures that a workflow saves of a photo of 512 x 340, where that is not a single answer.
+# Width and height of the pictures that a workflow saves, where that is not a single answer.
 SAVED = {
-    "Upscale": [(1024, 1024)],
-    "Two passes": [(256, 256)] * 2,
-    "Folder": [(256, 256)] * 2,
-    "Photo edit": [(512, 340)],
-    "Motion video": [(256, 256)] * 3,
-    "Solver comparison": [(3 * 256 + 2 * 8, 256)],
+    "Upscale": [(512, 512)],
+    "Two passes": [(128, 128)] * 2,
+    "Folder": [(128, 128)] * 2,
+    "Photo edit": [(512, 512)],
+    "Motion video": [(128, 128)] * 5,
+    "Solver comparison": [(3 * 128 + 2 * 8, 128)],
 }
-# Where the files of loaders belong, in the models folder.
-FOLDERS = {
-    "FlowInOneLoader": ["flowinone", "clip_vision", "vae"],
-    "UpscaleModelLoader": ["upscale_models"],
-    "UNETLoader": ["diffusion_models"],
+# Where a workflow shows mini's answer to its toy scene, if it is not saved as it is.
+ROW = "euler | heun, half the steps | rk4, a quarter"
+ANSWERS = {"Upscale": "The answer", "Two passes": "First pass", "Solver comparison": ROW}
+# The files that the page knows where to get, with their places in the models folder.
+FILES = {
+    "FlowInOneLoader": {
+        "flowinone_256px.pth": "flowinone",
+        "janus_pro_1b.safetensors": "clip_vision",
+        "vae-ft-mse-840000-ema-pruned.safetensors": "vae",
+    },
+    "UpscaleModelLoader": {"RealESRGAN_x4plus.safetensors": "upscale_models"},
+    "UNETLoader": {"rt_detr_v4-x-hgnet_fp16.safetensors": "diffusion_models"},
 }
+MINI = "mini (bundled)"
+BYPASSED = 4
 # What is painted over that photo: left, top, right and bottom.
 PAINTED = (180, 80, 300, 160)
 
@@ -69,9 +81,19 @@ def widget_names(info):
 def prompt_of(graph, object_info):
     """The API prompt that the browser makes of a graph, without titles."""
     origins = {number: [str(node), slot] for number, node, slot, *_ in graph["links"]}
+    # What is bypassed passes on what it gets of the kind that it gives.
+    for node in graph["nodes"]:
+        if node["mode"] == BYPASSED:
+            for output in node["outputs"]:
+                passed = [
+                    origins[slot["link"]]
+                    for slot in node["inputs"]
+                    if slot["type"] == output["type"] and slot["link"] is not None
+                ]
+                origins |= {link: passed[0] for link in output["links"] or () if passed}
     prompt = {}
     for node in graph["nodes"]:
-        if node["type"] in NOTES:
+        if node["type"] in NOTES or node["mode"] == BYPASSED:
             continue
         names = widget_names(object_info[node["type"]])
         assert len(names) == len(node["widgets_values"]), f"{node['type']}: {names} for {node['widgets_values']}"
@@ -120,10 +142,14 @@ def runs():
 
 @pytest.fixture
 def run(client, runs, tmp_path):
-    """Run a workflow on a photo and the tiny models, once for all tests."""
+    """Run a workflow as it is shipped, once for all tests.
 
-    def run(name):
-        if name not in runs:
+    Only files that come from elsewhere are stood in for: a photo for Load Image, which `own_photo` puts in the toy
+    photo's place, too, and other models than ours.
+    """
+
+    def run(name, own_photo=False):
+        if (name, own_photo) not in runs:
             _, prompt = shipped(name)
             photo = PHOTO
             if name == "Doodle from a mask":
@@ -133,13 +159,16 @@ def run(client, runs, tmp_path):
                 kept.paste(0, PAINTED)
                 painted.putalpha(kept)
                 painted.save(photo)
+            if own_photo:
+                canvas = node_id(prompt, "FlowInOneCanvas")
+                prompt[canvas] |= {"class_type": "LoadImage", "inputs": {}}
+                inputs_of(prompt, "FlowInOneCompose")["image"] = [canvas, 0]
             for node in prompt.values():
                 node["inputs"] |= TINY.get(node["class_type"], {})
-                node["inputs"] |= {setting: value for setting, value in QUICK.items() if setting in node["inputs"]}
                 if node["class_type"] == "LoadImage":
                     node["inputs"]["image"] = client.upload(photo)
-            runs[name] = Run(client, prompt)
-        return runs[name]
+            runs[name, own_photo] = Run(client, prompt)
+        return runs[name, own_photo]
 
     return run
 
@@ -148,10 +177,28 @@ def run(client, runs, tmp_path):
 def test_a_workflow_gives_a_picture(run, name):
     done = run(name)
     saved = [picture for title in done.titles("SaveImage") for picture in done.pictures(title)]
-    assert [picture.shape[1::-1] for picture in saved] == SAVED.get(name, [(256, 256)])
+    assert [picture.shape[1::-1] for picture in saved] == SAVED.get(name, [(128, 128)])
     assert all(picture.std() > 5 for picture in saved)
     composed = done.titles("FlowInOneCompose", "FlowInOneTextPrompt")
     assert all(done.pictures(title) for title in composed), "the composed prompt is shown in its node"
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_the_right_answer_to_a_toy_scene_would_be_judged_right(name):
+    assert judge(TOYS[name], TOYS[name].answer.scene.draw(128)).reasons == ()
+
+
+def in_a_row(picture):
+    """The three answers that stand side by side."""
+    return [picture[:, left : left + 128] for left in (0, 136, 272)]
+
+
+@pytest.mark.trained
+@pytest.mark.parametrize("name", TOYS)
+def test_mini_does_what_the_toy_scene_asks_for(run, name):
+    picture = run(name).pictures(ANSWERS.get(name, "Save Image"))[-1]
+    for answer in in_a_row(picture) if name == "Solver comparison" else [picture]:
+        assert judge(TOYS[name], Image.fromarray(answer.astype(np.uint8))).reasons == ()
 
 
 def test_the_upscaler_enlarges_the_answer(run):
@@ -164,7 +211,7 @@ def test_the_upscaler_enlarges_the_answer(run):
 def test_a_second_pass_makes_something_else_of_the_first(run):
     done = run("Two passes")
     (first,), (second,) = done.pictures("First pass"), done.pictures("Second pass")
-    assert 0.3 < np.corrcoef(first.ravel(), second.ravel())[0, 1] < 0.999
+    assert 0.3 < np.corrcoef(first.ravel(), second.ravel())[0, 1] < 1
 
 
 def test_pictures_of_a_folder_become_prompts_of_their_own(run):
@@ -210,7 +257,7 @@ def test_the_outline_of_what_is_painted_becomes_a_doodle(run):
 
 
 def test_a_photo_changes_only_where_the_answer_was_pasted(run):
-    done = run("Photo edit")
+    done = run("Photo edit", own_photo=True)
     (edited,), (mask,) = done.pictures("Save Image"), done.pictures("What was pasted")
     photo = np.asarray(Image.open(PHOTO)).astype(int)
     left, top, right, bottom = bounds(mask.any(axis=-1))
@@ -235,15 +282,37 @@ def test_a_motion_becomes_a_video(run):
     # Noise suffers most from what makes videos small.
     for frame, picture in zip(frames, pictures):
         assert np.corrcoef(frame.ravel(), picture.ravel())[0, 1] > 0.7
-    assert len(done.pictures("What was asked")) == 2
+    assert len(done.pictures("What was asked")) == 4
 
 
 def test_the_answers_of_the_solvers_stand_side_by_side(run):
-    (row,) = run("Solver comparison").pictures("euler, 50 steps | heun, 25 steps | rk4, 12 steps")
-    assert (row[:, 256:264] == 255).all() and (row[:, 520:528] == 255).all()
-    answers = [row[:, left : left + 256] for left in (0, 264, 528)]
-    # The tiny model's ways are nearly straight.
-    assert all(np.abs(one - other).mean() > 0.1 for one, other in zip(answers, answers[1:]))
+    (row,) = run("Solver comparison").pictures(ROW)
+    assert (row[:, 128:136] == 255).all() and (row[:, 264:272] == 255).all()
+    answers = in_a_row(row)
+    assert not any(np.array_equal(one, other) for one, other in zip(answers, answers[1:]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workflow_has_minis_files_and_numbers(name):
+    _, prompt = shipped(name)
+    loader = inputs_of(prompt, "FlowInOneLoader")
+    assert {loader[kind] for kind in ("checkpoint", "vision", "vae")} == {MINI}
+    for inputs in (node["inputs"] for node in prompt.values()):
+        assert inputs.get("guidance_scale", inputs.get("cfg", mini.GUIDANCE_SCALE)) == mini.GUIDANCE_SCALE
+        # As many steps as cost the same: heun asks twice a step, rk4 four times.
+        share = {"heun": 2, "rk4": 4}.get(inputs.get("solver"), 1)
+        assert inputs.get("steps", mini.STEPS // share) == mini.STEPS // share
+
+
+@pytest.mark.parametrize("name", [name for name, toy in TOYS.items() if toy.photo])
+def test_a_canvas_shows_the_toy_scene(name):
+    _, prompt = shipped(name)
+    drawn, toy = loads(inputs_of(prompt, "FlowInOneCanvas")["drawing"]), TOYS[name]
+    assert drawn == loads(drawing(toy))
+    if toy.prompt is None:
+        shown, scene = (np.asarray(picture, int) for picture in (render(drawn), toy.photo.draw(512)))
+        # They smooth edges each in its own way.
+        assert np.abs(shown - scene).mean() < 0.1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -283,9 +352,9 @@ def test_a_graph_says_where_its_nodes_and_models_come_from(object_info, name):
         assert properties["ver"] and properties["Node name for S&R"] == node["type"]
         assert not ours or properties["ver"] == flowinone.__version__
         models = properties.get("models", [])
-        files = [value for value in node["widgets_values"] if str(value).endswith((".pth", ".safetensors"))]
-        assert [model["name"] for model in models] == files
-        assert [model["directory"] for model in models] == FOLDERS.get(node["type"], [])
+        assert {model["name"]: model["directory"] for model in models} == FILES.get(node["type"], {})
+        chosen = [value for value in node["widgets_values"] if str(value).endswith((".pth", ".safetensors"))]
+        assert set(chosen) <= {model["name"] for model in models}
         # The browser offers no other downloads than those.
         assert all(model["url"].startswith("https://huggingface.co/") for model in models)
         assert all(model["url"].endswith((".pth", ".safetensors")) for model in models)
@@ -297,6 +366,8 @@ def test_a_workflow_has_a_note_and_a_thumbnail(name):
     (note,) = (node for node in graph["nodes"] if node["type"] in NOTES)
     (text,) = note["widgets_values"]
     assert text.startswith(f"## {name}\n") and "models/flowinone" in text
+    assert "*mini*, which comes with the pack, draws toy scenes" in text
+    assert "The released weights draw photographs" in text
     thumbnail = WORKFLOWS / f"{name}.jpg"
     with Image.open(thumbnail) as picture:
         assert picture.format == "JPEG" and picture.size == (400, 400)

@@ -1,0 +1,137 @@
+"""Pairs drawn and encoded once, for runs that see each of them many times.
+
+A frozen autoencoder gives the same moments whenever it looks, and pictures cost time to draw or to decode. A cache is a
+folder of arrays, which are mapped, not read: memory holds what a run is looking at.
+"""
+
+import copy
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Collection, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from ..preprocess import latent_view, vision_view
+from ..vision import VisionEncoder
+from .data import Mixture
+
+log = logging.getLogger("flowinone.training")
+
+_PICTURES = ("vision", "image", "target")
+_PART = 256
+"""Pairs that are drawn, or encoded, at a time."""
+
+
+class PairCache:
+    """Pairs of a mixture, the first `count` of its numbers, in a folder.
+
+    `vision` [N, S, S, 3], `image` and `target` [N, H, H, 3] are bytes, `bypass` [N] bool, `names` the pairs' own;
+    `encode` adds what a frozen encoder makes of them. What is there already is not made again.
+    """
+
+    def __init__(self, folder: str | os.PathLike, count: int, vision_size: int, image_size: int):
+        self.folder, self.count = Path(folder), count
+        self.shapes = {
+            "vision": (count, vision_size, vision_size, 3),
+            "image": (count, image_size, image_size, 3),
+            "target": (count, image_size, image_size, 3),
+            "bypass": (count,),
+        }
+
+    def fill(self, mixture: Mixture, workers: int = 1) -> None:
+        """Draw the pairs."""
+        marker = self.folder / "names.json"
+        if marker.is_file():
+            if len(json.loads(marker.read_text(encoding="utf-8"))) != self.count:
+                raise ValueError(f"{self.folder} holds another number of pairs than {self.count}; choose another folder, or delete it")
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, shape in self.shapes.items():
+            np.lib.format.open_memmap(self._file(name), "w+", bool if name == "bypass" else np.uint8, shape)
+        parts = [(self, mixture, start) for start in range(0, self.count, _PART)]
+        names, began = [], time.monotonic()
+        with ProcessPoolExecutor(workers) as pool:
+            for number, drawn in enumerate(pool.map(_draw_part, parts)):
+                names += drawn
+                if number % 20 == 0:
+                    log.info("%d of %d pairs drawn in %.0f s", len(names), self.count, time.monotonic() - began)
+        marker.write_text(json.dumps(names), encoding="utf-8")
+
+    def encode(self, name: str, encoder: VisionEncoder | AutoencoderKL, device: torch.device, dtype: torch.dtype) -> None:
+        """Add `{name}_encoded`, in float16: a tower's tokens, or an autoencoder's moments, of the pictures `name`, computed in `dtype`.
+
+        Nothing is done where the encoder's weights are those of the last time.
+        """
+        done, state = self.folder / f"{name}_encoded.done", _digest(encoder)
+        if done.is_file() and done.read_text(encoding="utf-8") == state:
+            return
+        done.unlink(missing_ok=True)
+        # A copy: the one that is trained or sampled with keeps its precision.
+        encoder = copy.deepcopy(encoder).to(device, dtype, memory_format=torch.channels_last)
+        run = encoder if isinstance(encoder, VisionEncoder) else lambda pixels: encoder.encode(pixels).latent_dist.parameters
+        pictures, encoded = self[name], None
+        for start in range(0, self.count, _PART):
+            # Bytes [B, H, W, 3] seen as [B, 3, H, W] are in the order of memory that convolutions like.
+            pixels = torch.tensor(pictures[start : start + _PART]).permute(0, 3, 1, 2).to(device)
+            with torch.no_grad():
+                part = torch.cat([run((chunk.float() / 127.5 - 1).to(dtype)) for chunk in pixels.split(32)])
+            if encoded is None:
+                encoded = np.lib.format.open_memmap(self._file(f"{name}_encoded"), "w+", np.float16, (self.count, *part.shape[1:]))
+            encoded[start : start + len(part)] = part.float().cpu().numpy()
+            if start // _PART % 20 == 0:
+                log.info("%s: %d of %d encoded", name, start + len(part), self.count)
+        encoded.flush()
+        done.write_text(state, encoding="utf-8")
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """An array, mapped."""
+        return np.load(self._file(name), mmap_mode="r")
+
+    @property
+    def names(self) -> list[str]:
+        return json.loads((self.folder / "names.json").read_text(encoding="utf-8"))
+
+    def batches(
+        self, batch_size: int, seed: int, start: int, steps: int, encoded: Collection[str], rank: int = 0, world: int = 1
+    ) -> Iterator[dict[str, Tensor]]:
+        """Batches of the steps from `start` on, drawn at random by seed and step alone, with the pictures `encoded` in that form."""
+        names = [f"{name}_encoded" if name in encoded else name for name in _PICTURES]
+        arrays = {name: self[name] for name in (*names, "bypass")}
+        for step in range(start, start + steps):
+            random = np.random.default_rng((seed, step, rank, world))
+            chosen = np.sort(random.integers(self.count, size=batch_size))
+            batch = {name: torch.from_numpy(array[chosen]) for name, array in arrays.items()}
+            yield {name: tensor.permute(0, 3, 1, 2).contiguous() if name in _PICTURES else tensor for name, tensor in batch.items()}
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.npy"
+
+
+def _digest(weights: nn.Module) -> str:
+    state = hashlib.sha256()
+    for name, tensor in sorted(weights.state_dict().items()):
+        state.update(name.encode())
+        state.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()
+
+
+def _draw_part(work: tuple[PairCache, Mixture, int]) -> list[str]:
+    cache, mixture, start = work
+    arrays = {name: np.load(cache._file(name), mmap_mode="r+") for name in cache.shapes}
+    names = []
+    for number in range(start, min(start + _PART, cache.count)):
+        pair, _ = mixture.draw(number)
+        arrays["vision"][number] = vision_view(pair.input, cache.shapes["vision"][1])
+        for name, picture in (("image", pair.input), ("target", pair.output)):
+            arrays[name][number] = latent_view(picture, cache.shapes[name][1])
+        arrays["bypass"][number] = pair.bypass
+        names.append(pair.name)
+    return names

@@ -1,0 +1,37 @@
+"""Weights files that a training run leaves behind, and what they say beside their tensors."""
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..checkpoint import VISION_HEADS
+from ..vision import VisionEncoder
+
+
+def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
+    """Write safetensors, whole or not at all; the path."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, unfinished, {"format": "pt"} | metadata)
+    os.replace(unfinished, path)
+    return path
+
+
+def vision_metadata(vision: VisionEncoder) -> dict[str, str]:
+    """What a tower's file says beside its tensors: the head count, which no shape tells."""
+    return {VISION_HEADS: str(vision.config.num_attention_heads)}
+
+
+def preview_factors(latents: Tensor, pictures: Tensor) -> dict[str, list]:
+    """What ComfyUI needs to preview latents of an autoencoder that is not Stable Diffusion's, nearest by least squares:
+    `factors` [C, 3] and `bias` [3] from scaled latents [B, C, H, W] to the colours, in -1..1, of pictures [B, 3, 8H, 8W]
+    in 0..1. As JSON they are for the network's metadata, under `checkpoint.PREVIEW`.
+    """
+    colors = 2 * F.adaptive_avg_pool2d(pictures.double(), latents.shape[-2:]) - 1
+    known, wanted = (values.movedim(1, -1).flatten(0, 2).double().cpu() for values in (latents, colors))
+    known = torch.cat([known, torch.ones(len(known), 1, dtype=known.dtype)], dim=1)
+    *factors, bias = torch.linalg.lstsq(known, wanted).solution.tolist()
+    return {"factors": factors, "bias": bias}

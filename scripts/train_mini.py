@@ -1,0 +1,110 @@
+"""Train mini, the small model that ships with the package, from nothing: python scripts/train_mini.py --out runs/mini
+
+Five stages: made-up scenes, drawn once; an autoencoder of their pictures; a vision tower that reads their words; the
+network behind both of them, frozen; network and tower together. Each goes on where it was stopped.
+"""
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from flowinone import mini  # noqa: E402
+from flowinone.autoencoder import latents_of_moments  # noqa: E402
+from flowinone.training.autoencoder import AutoencoderConfig, train_autoencoder  # noqa: E402
+from flowinone.training.cache import PairCache  # noqa: E402
+from flowinone.training.config import Source, TrainingConfig, as_fields  # noqa: E402
+from flowinone.training.data import Mixture  # noqa: E402
+from flowinone.training.export import preview_factors, write_weights  # noqa: E402
+from flowinone.training.loop import source_at, train  # noqa: E402
+from flowinone.training.reading import ReadingConfig, train_reading  # noqa: E402
+from flowinone.weightfile import open_weights  # noqa: E402
+
+IMAGE_SIZE, VISION_SIZE = 128, 192
+PAIRS = 49_152
+SEED = 0
+# Tasks that need reading are the hardest.
+SHARES = {
+    "class_to_image": 0.7, "text_to_image": 1.6, "text_in_image": 1.6, "text_box": 1.3, "visual_marker": 1.1,
+    "doodle": 0.9, "point_force": 0.9, "wind": 0.6, "trajectory": 1.0,
+}  # fmt: skip
+TOWER = dict(
+    hidden_size=128, num_hidden_layers=5, num_attention_heads=4, patch_size=16, image_size=VISION_SIZE, mlp_ratio=4.0,
+    projection_dim=256, depth=2, num_image_tokens=144,
+)  # fmt: skip
+NETWORK = dict(
+    token_count=144, token_width=256, context_length=48, context_width=128, context_layers=2, context_heads=4,
+    context_mlp_width=256, reduced_widths=[16], latent_size=16, coarse_width=128, coarse_heads=4, coarse_blocks=7,
+    coarse_mlp_width=256, gate_width=32, fine_width=96, fine_blocks=5, fine_mlp_width=192, fine_kernel=3,
+)  # fmt: skip
+LEARNING = dict(
+    batch_size=32, betas=(0.9, 0.98), weight_decay=0.01, ema=0.998, contrastive_weight=0.0,
+    schedule="cosine", precision="bf16", cache=PAIRS, log_every=50, checkpoint_every=500, seed=SEED,
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of states, logs and the 12 GB of drawn scenes")
+    parser.add_argument("--processes", type=int, default=1, help="for the network's stages; on a CPU one for each core")
+    parser.add_argument("--autoencoder-steps", type=int, default=3600)
+    parser.add_argument("--reading-steps", type=int, default=2000)
+    parser.add_argument("--frozen-steps", type=int, default=10000)
+    parser.add_argument("--joint-steps", type=int, default=1000)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    out = options.out
+
+    cache = PairCache(out / "cache", PAIRS, VISION_SIZE, IMAGE_SIZE)
+    sources = tuple(Source(f"scenes:{task}", share) for task, share in SHARES.items())
+    cache.fill(Mixture([(source_at(s.path, SEED, IMAGE_SIZE, VISION_SIZE), s.weight) for s in sources], SEED), options.processes)
+    vae = train_autoencoder(AutoencoderConfig(str(out / "vae"), steps=options.autoencoder_steps, seed=SEED), cache)
+    vision = train_reading(ReadingConfig(str(out / "reading"), TOWER, steps=options.reading_steps, seed=SEED), cache)
+    shared = dict(data=sources, vae=str(vae), cache_folder=str(out / "cache"), **LEARNING)
+    frozen = TrainingConfig(
+        str(out / "frozen"), mode="scratch", network=NETWORK, vision=str(vision), learning_rate=1e-3, warmup=200,
+        steps=options.frozen_steps, **shared,
+    )  # fmt: skip
+    run(frozen, options.processes)
+    joint = TrainingConfig(
+        str(out / "joint"), mode="finetune", checkpoint=str(out / "frozen" / "flowinone.safetensors"), vision=str(vision),
+        train_vision=True, learning_rate=3e-4, warmup=100, steps=options.joint_steps, **shared,
+    )  # fmt: skip
+    run(joint, options.processes)
+    ship(out / "joint" / "flowinone.safetensors", out / "joint" / "vision.safetensors", vae, cache)
+
+
+def run(config: TrainingConfig, processes: int) -> None:
+    """A stage of the network's training, in this process or in several."""
+    if processes == 1:
+        train(config)
+        return
+    file = Path(config.out).with_suffix(".yaml")
+    # JSON is YAML.
+    file.write_text(json.dumps(as_fields(config), indent=1), encoding="utf-8")
+    device = [] if torch.accelerator.is_available() else ["--cpu"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *device, "--num_processes", str(processes)]
+    subprocess.run([*launch, "-m", "flowinone", "train", str(file)], cwd=ROOT, check=True)
+
+
+def ship(network: Path, vision: Path, vae: Path, cache: PairCache) -> None:
+    """Put the parts where the package has them, in half precision."""
+    moments = torch.tensor(cache["target_encoded"][:2048]).float()
+    pictures = torch.tensor(cache["target"][:2048]).permute(0, 3, 1, 2).float() / 255
+    preview = json.dumps(preview_factors(latents_of_moments(moments, None), pictures))
+    for source, place in ((network, mini.NETWORK), (vision, mini.VISION), (vae, mini.VAE)):
+        file = open_weights(source)
+        tensors = {name: file[name].half() for name in file}
+        facts = {name: value for name, value in file.metadata.items() if name.startswith("flowinone.")}
+        write_weights(place, tensors, facts | ({"flowinone.preview": preview} if place == mini.NETWORK else {}))
+
+
+if __name__ == "__main__":
+    main()

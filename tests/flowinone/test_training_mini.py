@@ -1,0 +1,209 @@
+"""What mini is trained with beside the loop: a cache of pairs, an autoencoder, and a tower that learns to read."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flowinone.autoencoder import autoencoder_from_state_dict
+from flowinone.checkpoint import load_autoencoder, load_vision
+from flowinone.training import reading
+from flowinone.training.autoencoder import (
+    AutoencoderConfig,
+    autoencoder_loss,
+    fresh_autoencoder,
+    ldm_tensors,
+    normalise,
+    train_autoencoder,
+)
+from flowinone.training.cache import PairCache
+from flowinone.training.config import TrainingConfig, read_config
+from flowinone.training.data import Mixture, TrainingPictures, on_device
+from flowinone.training.loop import train
+from flowinone.training.objective import Chance
+from flowinone.training.parts import build
+from flowinone.training.reading import ReadingConfig, train_reading, words_of
+from flowinone.training.scenes import SCENE_TASKS, SceneSource, plan
+from flowinone.vision import VisionEncoder
+
+COUNT = 40
+TOWER = dict(
+    hidden_size=32, num_hidden_layers=1, num_attention_heads=2, patch_size=16, image_size=64, mlp_ratio=2.0,
+    projection_dim=32, depth=2, num_image_tokens=16,
+)  # fmt: skip
+NETWORK = dict(
+    token_count=16, token_width=32, context_length=4, context_width=32, context_layers=1, context_heads=2,
+    context_mlp_width=32, reduced_widths=[8], latent_size=8, coarse_width=32, coarse_heads=2, coarse_blocks=3,
+    coarse_mlp_width=32, gate_width=8, fine_width=16, fine_blocks=3, fine_mlp_width=16, fine_kernel=3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return Mixture([(SceneSource(size=64, prompt_size=64), 1)], seed=3)
+
+
+@pytest.fixture(scope="module")
+def cache(scenes, tmp_path_factory):
+    made = PairCache(tmp_path_factory.mktemp("cache"), COUNT, 64, 64)
+    made.fill(scenes)
+    return made
+
+
+@pytest.fixture(scope="module")
+def files(cache, tmp_path_factory):
+    """An autoencoder and a tower, trained for a moment."""
+    folder = tmp_path_factory.mktemp("parts")
+    config = AutoencoderConfig(str(folder / "vae"), widths=(8, 8, 16, 16), groups=4, steps=4, batch_size=1, bf16=False)
+    schooling = ReadingConfig(str(folder / "reading"), TOWER, word_steps=2, word_batch_size=8, steps=2, batch_size=8, bf16=False)
+    return {"vae": str(train_autoencoder(config, cache)), "vision": str(train_reading(schooling, cache))}
+
+
+def settings(out, files, **changes) -> TrainingConfig:
+    fields = dict(
+        out=str(out), data=["scenes:"], mode="scratch", network=NETWORK, steps=4, batch_size=4, warmup=0, seed=3,
+        learning_rate=1e-3, ema=0.9, workers=0, cache=COUNT, kl_weight=0.0, log_every=1, checkpoint_every=2, **files,
+    )  # fmt: skip
+    file = out.with_suffix(".json")
+    file.write_text(json.dumps(fields | changes), encoding="utf-8")
+    return read_config(file)
+
+
+def test_a_cache_holds_the_pairs_of_its_mixture_and_draws_them_once(cache, scenes):
+    pictures = TrainingPictures(scenes, COUNT, 64, 64, steps=1)[0]
+    for name in ("vision", "image", "target"):
+        assert np.array_equal(cache[name], pictures[name].permute(0, 2, 3, 1))
+    assert cache["bypass"].tolist() == pictures["bypass"].tolist()
+    assert cache.names == pictures["names"]
+    before = (cache.folder / "vision.npy").stat().st_mtime_ns
+    cache.fill(scenes)
+    assert (cache.folder / "vision.npy").stat().st_mtime_ns == before
+
+
+def test_a_cache_of_another_size_is_refused(cache, scenes):
+    with pytest.raises(ValueError, match="another number of pairs than 41"):
+        PairCache(cache.folder, COUNT + 1, 64, 64).fill(scenes)
+
+
+def test_encoded_pairs_have_the_loss_of_their_pictures(cache, scenes, files, tmp_path):
+    objective = build(settings(tmp_path / "run", files))
+    device = torch.device("cpu")
+    for name, encoder in (("image", objective.vae), ("target", objective.vae), ("vision", objective.vision)):
+        cache.encode(name, encoder, device, torch.float32)
+    batch = next(cache.batches(6, 0, 0, 1, ("image", "target", "vision")))
+    same = next(cache.batches(6, 0, 0, 1, ()))
+    chance = Chance.draw(0, 0, 6, objective.model.config.latent_shape, 0.3)
+    losses = [float(objective(on_device(one, device), chance)[0].detach()) for one in (batch, same)]
+    # The cache keeps half precision.
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)
+
+
+def test_another_encoder_encodes_anew(cache, files, tmp_path):
+    objective = build(settings(tmp_path / "run", files))
+    cache.encode("image", objective.vae, torch.device("cpu"), torch.float32)
+    before = np.array(cache["image_encoded"])
+    with torch.no_grad():
+        objective.vae.quant_conv.bias.add_(1)
+    cache.encode("image", objective.vae, torch.device("cpu"), torch.float32)
+    assert np.allclose(cache["image_encoded"], before + 1, atol=2e-2)
+
+
+def test_a_run_on_a_cache_goes_on_exactly(files, tmp_path):
+    whole = train(settings(tmp_path / "whole", files)).losses
+    first = train(settings(tmp_path / "parts", files, steps=2)).losses
+    second = train(settings(tmp_path / "parts", files)).losses
+    assert first + second == pytest.approx(whole, rel=1e-6)
+
+
+def test_a_cache_and_the_contrastive_term_exclude_each_other(tmp_path, files):
+    with pytest.raises(ValueError, match="contrastive_weight looks at target pictures"):
+        settings(tmp_path / "run", files, mode="finetune", checkpoint="x.safetensors", network={})
+
+
+def test_an_autoencoder_learns_goes_on_and_writes_a_file_that_loaders_take(cache, tmp_path):
+    config = AutoencoderConfig(
+        str(tmp_path / "vae"), widths=(16, 16, 16, 16), groups=4, steps=30, batch_size=2, warmup=5, checkpoint_every=15, bf16=False
+    )
+    pixels = torch.tensor(cache["target"][:8]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        torch.manual_seed(0)
+        before = autoencoder_loss(fresh_autoencoder(config), pixels, config)["error"]
+    whole = train_autoencoder(config, cache)
+    tensors, layout = load_autoencoder(whole)
+    vae = autoencoder_from_state_dict(tensors, **layout)
+    assert vae.config.norm_num_groups == 4
+    with torch.no_grad():
+        seen = vae.decode(vae.encode(pixels).latent_dist.mean).sample
+    assert (seen - pixels).abs().mean() < 0.7 * before
+
+    # The same steps in two parts: the second part begins from the state of step 15.
+    parts = dataclasses.replace(config, out=str(tmp_path / "parts"))
+    train_autoencoder(parts, cache)
+    (tmp_path / "parts" / "vae.safetensors").unlink()
+    shutil.rmtree(tmp_path / "parts" / "states" / "step_00000030")
+    resumed = load_file(train_autoencoder(parts, cache))
+    for name, tensor in load_file(whole).items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-4)
+
+
+def test_normalising_changes_the_latents_and_not_the_pictures():
+    config = AutoencoderConfig("", widths=(16, 16, 16, 16), groups=4)
+    torch.manual_seed(1)
+    vae = fresh_autoencoder(config).eval()
+    pixels = torch.rand(16, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        before = vae.encode(pixels).latent_dist
+        picture = vae.decode(before.mean).sample
+        normalise(vae, pixels)
+        after = vae.encode(pixels).latent_dist
+        torch.testing.assert_close(vae.decode(after.mean).sample, picture, rtol=1e-3, atol=1e-3)
+    scaled = after.mean * 0.2301
+    torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-4)
+    torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(4), rtol=1e-3, atol=0)
+    # The noise grows with the latents.
+    torch.testing.assert_close(after.std / after.mean.std(dim=(0, 2, 3))[:, None, None], before.std / before.mean.std(dim=(0, 2, 3))[:, None, None])
+
+
+def test_an_autoencoder_keeps_its_pictures_under_the_public_names():
+    vae = fresh_autoencoder(AutoencoderConfig("", widths=(8, 8, 16, 16), groups=4)).eval()
+    again = autoencoder_from_state_dict({name: tensor.clone() for name, tensor in ldm_tensors(vae).items()}, norm_num_groups=4)
+    pixels = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(again(pixels).sample, vae(pixels).sample)
+
+
+def test_words_are_those_of_the_prompt_that_a_pair_is_named_after(scenes):
+    for task in SCENE_TASKS:
+        said = plan(task, 7).words.lower().replace(".", "").replace(",", "").split()
+        assert words_of(f"{task}-7") == said[:16]
+
+
+def test_a_tower_learns_words_and_its_file_says_its_heads(cache, tmp_path, caplog, monkeypatch):
+    # As in the first minutes of a real run, in which words stand alike.
+    monkeypatch.setattr(reading, "_SPREADING", 1e6)
+    tower = TOWER | dict(hidden_size=64, num_hidden_layers=2, projection_dim=64)
+    config = ReadingConfig(
+        str(tmp_path / "reading"), tower, word_steps=150, word_batch_size=64, steps=1, batch_size=4, warmup=10, learning_rate=2e-3, bf16=False
+    )
+    with caplog.at_level("INFO", "flowinone.training"):
+        file = train_reading(config, cache)
+    losses = [float(record.message.split("loss ")[1].split()[0]) for record in caplog.records if " loss " in record.message]
+    assert losses[-1] < 0.8 * losses[0]
+    tensors, settings = load_vision(file)
+    assert VisionEncoder.from_state_dict(tensors, **settings).config.num_attention_heads == 2
+
+
+def test_a_stopped_reading_goes_on_exactly(cache, tmp_path):
+    config = ReadingConfig(str(tmp_path / "whole"), TOWER, word_steps=2, word_batch_size=8, steps=2, batch_size=8, checkpoint_every=2, bf16=False)
+    whole = load_file(train_reading(config, cache))
+    parts = dataclasses.replace(config, out=str(tmp_path / "parts"))
+    train_reading(parts, cache)
+    for folder in (tmp_path / "parts" / "states").glob("*4"):
+        shutil.rmtree(folder)
+    resumed = load_file(train_reading(parts, cache))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-5)
