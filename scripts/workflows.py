@@ -14,6 +14,7 @@ of the prompt that the workflow draws, and of mini's answer.
 import argparse
 import io
 import json
+import math
 import os
 import sys
 import tempfile
@@ -75,6 +76,8 @@ PROMPTS = ("FlowInOneMotion", "FlowInOneCompose", "FlowInOneTextPrompt", "FlowIn
 ANSWERS = ("FlowInOnePasteBack", "FlowInOneMotion", "FlowInOneVAEDecode", "VAEDecode")
 # How often a step asks the network: the solvers of a workflow get as many steps as cost the same.
 QUESTIONS = {"heun": 2, "rk4": 4}
+# Pixels: heights of notes are multiples of it.
+NOTE_STEP = 40
 # Nodes' parts in the order of the files.
 ORDER = ["id", "type", "pos", "size", "flags", "order", "mode", "inputs", "outputs"]
 ORDER += ["title", "properties", "widgets_values", "color", "bgcolor"]
@@ -152,6 +155,9 @@ def rewrite(page: ComfyPage, vue: ComfyPage, name: str) -> None:
     for node in graph["nodes"]:
         # Nodes 2.0 need more room, and take it when the graph is opened.
         node["size"] = [max(lengths) for lengths in zip(node["size"], roomy[node["id"]])]
+        if node["type"] in NOTES and node["size"][1] % NOTE_STEP:
+            # Text is a little higher until the page's fonts are there, and a note that has grown stays so.
+            node["size"][1] = math.ceil((node["size"][1] + NOTE_STEP / 4) / NOTE_STEP) * NOTE_STEP
     write(path, json.dumps(tidied(graph), indent=2, ensure_ascii=False))
     prompt = {
         number: {key: node[key] for key in ("class_type", "inputs", "_meta")} for number, node in page.prompt().items()

@@ -60,6 +60,17 @@ VUE_PICTURES = """(id) => [...document.querySelectorAll(`[data-node-id="${id}"] 
     ({src, naturalWidth}) => [src, naturalWidth])"""
 
 
+def _appears(element) -> bool:
+    """Whether an element shows up within five seconds."""
+    from playwright.sync_api import TimeoutError
+
+    try:
+        element.wait_for(timeout=5000)
+    except TimeoutError:
+        return False
+    return True
+
+
 class ComfyPage:
     """The page of the server at `url` in a browser profile of its own, with the classic renderer or `vue`, Nodes 2.0.
 
@@ -154,8 +165,14 @@ class ComfyPage:
             self.page.locator(f'[data-node-id="{node}"]').get_by_role("combobox", name=label, exact=True).click()
             self.page.get_by_role("option", name=option, exact=True).click()
         else:
+            entry = self.page.locator(".litecontextmenu .litemenu-entry").get_by_text(option, exact=True)
             self._click_widget(node, widget)
-            self.page.locator(".litecontextmenu .litemenu-entry").get_by_text(option, exact=True).click()
+            if not _appears(entry):
+                # A canvas that was still being drawn takes a click for another place.
+                self.page.keyboard.press("Escape")
+                self._look_at(node)
+                self._click_widget(node, widget)
+            entry.click()
         chosen = f"([place, option]) => ({WIDGET})(place).value === option"
         self.page.wait_for_function(chosen, arg=[[node, widget], option])
 
