@@ -1,7 +1,7 @@
 """Train mini, the small model that ships with the package, from nothing: python scripts/train_mini.py --out runs/mini
 
-Five stages: made-up scenes, drawn once; an autoencoder of their pictures; a vision tower that reads their words; the
-network behind both of them, frozen; network and tower together. Each goes on where it was stopped.
+Six stages: made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision
+tower that reads their words; the network behind them, frozen; network and tower together. Each goes on where it was stopped.
 """
 
 import argparse
@@ -16,9 +16,9 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from flowinone import mini  # noqa: E402
-from flowinone.autoencoder import latents_of_moments  # noqa: E402
-from flowinone.training.autoencoder import AutoencoderConfig, train_autoencoder  # noqa: E402
+from flowinone import checkpoint, mini  # noqa: E402
+from flowinone.autoencoder import autoencoder_from_state_dict, latents_of_moments  # noqa: E402
+from flowinone.training.autoencoder import AutoencoderConfig, DecoderConfig, train_autoencoder, train_decoder  # noqa: E402
 from flowinone.training.cache import PairCache  # noqa: E402
 from flowinone.training.config import Source, TrainingConfig, as_fields  # noqa: E402
 from flowinone.training.data import Mixture  # noqa: E402
@@ -45,7 +45,7 @@ NETWORK = dict(
     coarse_mlp_width=256, gate_width=32, fine_width=96, fine_blocks=5, fine_mlp_width=192, fine_kernel=3,
 )  # fmt: skip
 LEARNING = dict(
-    batch_size=32, betas=(0.9, 0.98), weight_decay=0.01, ema=0.998, contrastive_weight=0.0,
+    batch_size=32, optimizer="muon", betas=(0.9, 0.98), weight_decay=0.01, ema=0.998, contrastive_weight=0.0,
     schedule="cosine", precision="bf16", cache=PAIRS, log_every=50, checkpoint_every=500, seed=SEED,
 )  # fmt: skip
 
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of states, logs and the 12 GB of drawn scenes")
     parser.add_argument("--processes", type=int, default=1, help="for the network's stages; on a CPU one for each core")
     parser.add_argument("--autoencoder-steps", type=int, default=3600)
+    parser.add_argument("--decoder-steps", type=int, default=4000)
     parser.add_argument("--reading-steps", type=int, default=2000)
     parser.add_argument("--frozen-steps", type=int, default=10000)
     parser.add_argument("--joint-steps", type=int, default=1000)
@@ -66,10 +67,13 @@ def main() -> None:
     sources = tuple(Source(f"scenes:{task}", share) for task, share in SHARES.items())
     cache.fill(Mixture([(source_at(s.path, SEED, IMAGE_SIZE, VISION_SIZE), s.weight) for s in sources], SEED), options.processes)
     vae = train_autoencoder(AutoencoderConfig(str(out / "vae"), steps=options.autoencoder_steps, seed=SEED), cache)
+    tensors, layout = checkpoint.load_autoencoder(vae, torch.float32)
+    cache.encode("target", autoencoder_from_state_dict(tensors, **layout), torch.accelerator.current_accelerator() or torch.device("cpu"), torch.bfloat16)
+    vae = train_decoder(DecoderConfig(str(out / "decoder"), str(vae), steps=options.decoder_steps, seed=SEED), cache)
     vision = train_reading(ReadingConfig(str(out / "reading"), TOWER, steps=options.reading_steps, seed=SEED), cache)
     shared = dict(data=sources, vae=str(vae), cache_folder=str(out / "cache"), **LEARNING)
     frozen = TrainingConfig(
-        str(out / "frozen"), mode="scratch", network=NETWORK, vision=str(vision), learning_rate=1e-3, warmup=200,
+        str(out / "frozen"), mode="scratch", network=NETWORK, vision=str(vision), learning_rate=3e-3, warmup=200,
         steps=options.frozen_steps, **shared,
     )  # fmt: skip
     run(frozen, options.processes)

@@ -5,10 +5,8 @@ names of Stable Diffusion's, so that every loader of those takes it.
 """
 
 import dataclasses
-import logging
 import math
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +14,14 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ..autoencoder import autoencoder_of_widths
-from ..checkpoint import GROUPS
+from ..autoencoder import autoencoder_from_state_dict, autoencoder_of_widths, latents_of_moments
+from ..checkpoint import GROUPS, load_autoencoder
 from ..config import LATENT_SCALE
-from . import snapshots
+from ..renaming import Renaming
 from .cache import PairCache
 from .export import write_weights
-
-log = logging.getLogger("flowinone.training")
+from .fitting import fit
+from .optimizers import Kind
 
 STAGES = ((0.45, 4), (0.75, 2), (1.0, 1))
 """Until which share of the steps what part of a side is seen. Small pieces of many pictures teach colours first, which
@@ -46,6 +44,7 @@ class AutoencoderConfig:
     seed: int = 0
     steps: int = 7000
     batch_size: int = 2
+    optimizer: Kind = "adamw"
     learning_rate: float = 4e-4
     warmup: int = 100
     prompt_share: float = 0.35
@@ -59,47 +58,69 @@ class AutoencoderConfig:
 def train_autoencoder(config: AutoencoderConfig, cache: PairCache) -> Path:
     """Train on the pictures of a cache, prompts and answers, from the last state if there is one; the file."""
     torch.manual_seed(config.seed)
-    out = Path(config.out)
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     vae = fresh_autoencoder(config).to(device)
-    average = {name: parameter.detach().clone() for name, parameter in vae.named_parameters()}
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.999), weight_decay=1e-4)
-    start = 0
-    if found := snapshots.latest(out / "states"):
-        tensors, state, facts = snapshots.load(found)
-        vae.load_state_dict(tensors["weights"])
-        average = {name: tensor.to(device) for name, tensor in tensors["average"].items()}
-        optimizer.load_state_dict(state)
-        start = facts["step"]
-        log.info("going on from step %d", start)
     pictures = _Pictures(cache, config)
-    began = time.monotonic()
-    for step in range(start, config.steps):
-        up = min(1.0, (step + 1) / config.warmup)
-        share = max(step - config.warmup, 0) / max(config.steps - config.warmup, 1)
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-        torch.manual_seed(config.seed * 7919 + step)
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         terms = autoencoder_loss(vae, pictures.batch(step).to(device), config)
-        terms["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        decay = min(config.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for name, parameter in vae.named_parameters():
-                average[name].lerp_(parameter, 1 - decay)
-        if (step + 1) % 100 == 0:
-            each = (time.monotonic() - began) / (step + 1 - start)
-            values = "  ".join(f"{name} {float(term.detach()):.4f}" for name, term in terms.items())
-            log.info("step %d of %d  %s  %.2f s a step", step + 1, config.steps, values, each)
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-            tensors = {"weights": vae.state_dict(), "average": average}
-            snapshots.save(out / "states", step + 1, tensors, optimizer.state_dict(), {"seed": config.seed}, 2)
-    for name, parameter in vae.named_parameters():
-        parameter.data.copy_(average[name])
+        return terms.pop("loss"), terms
+
+    fit(vae, loss_of, config.steps, config, betas=(0.9, 0.999), weight_decay=1e-4)
     normalise(vae.eval(), torch.cat([pictures.batch(config.steps + number) for number in range(128)]).to(device))
-    return write_weights(out / "vae.safetensors", ldm_tensors(vae), {GROUPS: str(config.groups)})
+    return write_weights(Path(config.out) / "vae.safetensors", ldm_tensors(vae), {GROUPS: str(config.groups)})
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """More training of the decoder of `vae`, a file, which leaves the latents what they are.
+
+    It sees answers alone, for those are all it is to draw, and latents with up to `noise` of noise (they are about 1 wide),
+    for a network's are never quite right.
+    """
+
+    out: str
+    vae: str
+    seed: int = 0
+    steps: int = 5000
+    batch_size: int = 2
+    optimizer: Kind = "adamw"
+    learning_rate: float = 4e-4
+    warmup: int = 100
+    noise: float = 0.2
+    edge_weight: float = 1.0
+    ema: float = 0.998
+    bf16: bool = True
+    checkpoint_every: int = 500
+
+
+def train_decoder(config: DecoderConfig, cache: PairCache) -> Path:
+    """Train on the answers of a cache and their moments (`target_encoded`), from the last state if there is one; the file."""
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    tensors, layout = load_autoencoder(config.vae, torch.float32)
+    vae = autoencoder_from_state_dict(tensors, **layout)
+    for parameter in vae.parameters():
+        parameter.data = parameter.data.clone()
+    vae.to(device).train()
+    for part in (vae.decoder, vae.post_quant_conv):
+        part.requires_grad_(True)
+    pictures, moments = cache["target"], cache["target_encoded"]
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        random = np.random.default_rng((config.seed, step))
+        chosen = np.sort(random.integers(cache.count, size=config.batch_size))
+        pixels = torch.from_numpy(pictures[chosen]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
+        known = torch.from_numpy(moments[chosen]).to(device).float()
+        latents = latents_of_moments(known, torch.randn_like(known.chunk(2, dim=1)[0]))
+        latents = latents + config.noise * torch.rand(len(latents), 1, 1, 1, device=device) * torch.randn_like(latents)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+            seen = vae.decode(latents / LATENT_SCALE).sample
+        terms = picture_errors(seen.float() - pixels, config.edge_weight)
+        return sum(terms.values()), terms
+
+    fit(vae, loss_of, config.steps, config, betas=(0.9, 0.999), weight_decay=1e-4)
+    groups = vae.config.norm_num_groups
+    return write_weights(Path(config.out) / "vae.safetensors", ldm_tensors(vae), {GROUPS: str(groups)})
 
 
 def fresh_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
@@ -130,14 +151,15 @@ def autoencoder_loss(vae: AutoencoderKL, pixels: Tensor, config: AutoencoderConf
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=config.bf16):
         posterior = vae.encode(pixels).latent_dist
         seen = vae.decode(posterior.sample()).sample
-    difference = seen.float() - pixels
-    edges = sum((difference.diff(dim=axis)).abs().mean() for axis in (2, 3))
-    terms = {
-        "error": difference.abs().mean(),
-        "edges": config.edge_weight * edges,
-        "kl": config.kl_weight * posterior.kl().mean() / math.prod(posterior.mean.shape[1:]),
-    }
+    terms = picture_errors(seen.float() - pixels, config.edge_weight)
+    terms["kl"] = config.kl_weight * posterior.kl().mean() / math.prod(posterior.mean.shape[1:])
     return {"loss": sum(terms.values()), **terms}
+
+
+def picture_errors(difference: Tensor, edge_weight: float) -> dict[str, Tensor]:
+    """The terms of a difference of pictures [B, 3, H, W]."""
+    edges = sum((difference.diff(dim=axis)).abs().mean() for axis in (2, 3))
+    return {"error": difference.abs().mean(), "edges": edge_weight * edges}
 
 
 @torch.no_grad()
@@ -157,27 +179,29 @@ def normalise(vae: AutoencoderKL, pixels: Tensor) -> None:
     into.bias[channels:].add_(2 * factor.log())
 
 
-_LDM_NAMES = (
-    (r"^(en|de)coder\.mid_block\.attentions\.0\.group_norm", r"\1coder.mid.attn_1.norm"),
-    (r"^(en|de)coder\.mid_block\.attentions\.0\.to_out\.0", r"\1coder.mid.attn_1.proj_out"),
-    (r"^(en|de)coder\.mid_block\.attentions\.0\.to_([qkv])", r"\1coder.mid.attn_1.\2"),
-    (r"^(en|de)coder\.mid_block\.resnets\.0", r"\1coder.mid.block_1"),
-    (r"^(en|de)coder\.mid_block\.resnets\.1", r"\1coder.mid.block_2"),
-    (r"^encoder\.down_blocks\.(\d+)\.resnets\.(\d+)", r"encoder.down.\1.block.\2"),
-    (r"^encoder\.down_blocks\.(\d+)\.downsamplers\.0", r"encoder.down.\1.downsample"),
-    (r"^decoder\.up_blocks\.(\d+)\.resnets\.(\d+)", r"decoder.up.\1.block.\2"),
-    (r"^decoder\.up_blocks\.(\d+)\.upsamplers\.0", r"decoder.up.\1.upsample"),
-    (r"conv_norm_out", "norm_out"),
-    (r"conv_shortcut", "nin_shortcut"),
-)
+_LDM_NAMES = Renaming("""
+    encoder.down_blocks.#.resnets.#.conv_shortcut.*  encoder.down.#.block.#.nin_shortcut.*
+    encoder.down_blocks.#.resnets.#.*                encoder.down.#.block.#.*
+    encoder.down_blocks.#.downsamplers.0.*           encoder.down.#.downsample.*
+    decoder.up_blocks.#.resnets.#.conv_shortcut.*    decoder.up.#.block.#.nin_shortcut.*
+    decoder.up_blocks.#.resnets.#.*                  decoder.up.#.block.#.*
+    decoder.up_blocks.#.upsamplers.0.*               decoder.up.#.upsample.*
+    *.mid_block.resnets.0.*                          *.mid.block_1.*
+    *.mid_block.resnets.1.*                          *.mid.block_2.*
+    *.mid_block.attentions.0.group_norm.*            *.mid.attn_1.norm.*
+    *.mid_block.attentions.0.to_out.0.*              *.mid.attn_1.proj_out.*
+    *.mid_block.attentions.0.to_q.*                  *.mid.attn_1.q.*
+    *.mid_block.attentions.0.to_k.*                  *.mid.attn_1.k.*
+    *.mid_block.attentions.0.to_v.*                  *.mid.attn_1.v.*
+    *.conv_norm_out.*                                *.norm_out.*
+""")
 
 
 def ldm_tensors(vae: AutoencoderKL) -> dict[str, Tensor]:
     """The autoencoder's tensors under Stable Diffusion's names (reference: ldm's `model.py`)."""
     tensors = {}
     for name, tensor in vae.state_dict().items():
-        for pattern, replacement in _LDM_NAMES:
-            name = re.sub(pattern, replacement, name)
+        name = _LDM_NAMES.forward(name) or name
         if match := re.match(r"decoder\.up\.(\d+)", name):
             # ldm counts the decoder's levels as the encoder's: from full size down.
             level = len(vae.config.block_out_channels) - 1 - int(match[1])

@@ -26,7 +26,8 @@ from .config import ConfigError, TrainingConfig, as_fields
 from .data import Mixture, PairSource, TrainingPictures, loader, on_device, open_source
 from .export import vision_metadata, write_weights
 from .objective import Chance, Objective
-from .parts import MovingAverage, adapter_tensors, build, decay_groups, quick_attention, training_only
+from .optimizers import make_optimizer
+from .parts import MovingAverage, adapter_tensors, build, quick_attention, training_only
 from .scenes import SCENE_TASKS, SceneSource
 
 log = logging.getLogger("flowinone.training")
@@ -64,8 +65,7 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(json.dumps(as_fields(config), indent=1), encoding="utf-8")
     average = MovingAverage(objective, config.ema) if config.ema else None
-    groups = decay_groups(objective, config.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+    optimizer = make_optimizer(config.optimizer, objective, config.learning_rate, config.betas, config.weight_decay)
     start = _resumed(objective, average, optimizer, out, accelerator) if resume else 0
 
     latent_shape = objective.model.config.latent_shape
@@ -199,7 +199,10 @@ def _resumed(objective: Objective, average: MovingAverage | None, optimizer, out
         parameter.data.copy_(tensors["weights"][name])
     if average is not None and "average" in tensors:
         average.values = tensors["average"]
-    optimizer.load_state_dict(state)
+    try:
+        optimizer.load_state_dict(state)
+    except (ValueError, KeyError) as error:
+        raise snapshots.SnapshotError(f"{found} is the state of a run with another optimizer ({error}); choose another folder as out, or delete this one") from None
     if accelerator.is_main_process:
         log.info("going on from step %d", facts["step"])
     return facts["step"]

@@ -162,14 +162,6 @@ def quick_attention(device: torch.device) -> contextlib.AbstractContextManager:
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
 
 
-def decay_groups(objective: nn.Module, weight_decay: float) -> list[dict]:
-    """The optimizer's parameter groups: no decay on `nodecay_*`."""
-    learning = [(name, parameter) for name, parameter in objective.named_parameters() if parameter.requires_grad]
-    spared = [parameter for name, parameter in learning if name.rsplit(".", 1)[-1].startswith("nodecay_")]
-    others = [parameter for name, parameter in learning if not name.rsplit(".", 1)[-1].startswith("nodecay_")]
-    return [{"params": others, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
-
-
 class MovingAverage:
     """An exponential moving average of what learns, by name, in float32; warmed up, so that early steps are forgotten soon."""
 

@@ -7,9 +7,7 @@ batch, then in their order on whole prompts. The objective of the network says a
 
 import dataclasses
 import functools
-import logging
 import math
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,13 +20,12 @@ from torch.nn import functional as F
 from ..prompts.spec import TextStyle
 from ..prompts.typeface import typeface
 from ..vision import VisionEncoder
-from . import snapshots
 from .cache import PairCache
 from .export import vision_metadata, write_weights
+from .fitting import fit
+from .optimizers import Kind
 from .parts import fresh_tower, quick_attention
 from .scenes import plan
-
-log = logging.getLogger("flowinone.training")
 
 LONGEST = 16
 """Words that are asked for."""
@@ -53,6 +50,7 @@ class ReadingConfig:
     word_batch_size: int = 192
     steps: int = 2000
     batch_size: int = 48
+    optimizer: Kind = "muon"
     learning_rate: float = 1e-3
     warmup: int = 200
     shift: int = 8
@@ -168,7 +166,6 @@ def words_of(name: str) -> list[str]:
 def train_reading(config: ReadingConfig, cache: PairCache) -> Path:
     """Train on a cache of scenes, from the last state if there is one; the tower's file."""
     torch.manual_seed(config.seed)
-    out = Path(config.out)
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     sentences = [words_of(name) for name in cache.names]
     vocabulary = ["", *sorted({word for sentence in sentences for word in sentence})]
@@ -176,50 +173,25 @@ def train_reading(config: ReadingConfig, cache: PairCache) -> Path:
     targets = torch.tensor([[numbers[word] for word in s] + [0] * (LONGEST - len(s)) for s in sentences])
     vision = fresh_tower(config.tower)
     reader = Reader(vision, len(vocabulary)).to(device)
-    average = {name: parameter.detach().clone() for name, parameter in reader.named_parameters()}
-    optimizer = torch.optim.AdamW(reader.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.03)
-    start = 0
-    if found := snapshots.latest(out / "states"):
-        tensors, state, facts = snapshots.load(found)
-        reader.load_state_dict(tensors["weights"])
-        average = {name: tensor.to(device) for name, tensor in tensors["average"].items()}
-        optimizer.load_state_dict(state)
-        start = facts["step"]
-        log.info("going on from step %d", start)
-    pictures, began = cache["vision"], time.monotonic()
+    pictures = cache["vision"]
     pieces = _Words(cache, sentences, numbers, vision.config.patch_size, vision.config.image_size // vision.config.patch_size)
-    total = config.word_steps + config.steps
-    for step in range(start, total):
-        up = min(1.0, (step + 1) / config.warmup)
-        share = max(step - config.warmup, 0) / max(total - config.warmup, 1)
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         random = np.random.default_rng((config.seed, step))
-        with quick_attention(device):
-            if step < config.word_steps:
-                spread = min(1.0, step / (_SPREADING * config.word_steps))
-                loss, marks = _word_loss(reader, pieces.batch(config.word_batch_size, spread, random), device, config)
-            else:
-                chosen = np.sort(random.integers(cache.count, size=config.batch_size))
-                moved = _moved(torch.from_numpy(pictures[chosen]).permute(0, 3, 1, 2), config.shift, random)
-                loss, marks = _sentence_loss(reader, moved, targets[chosen], device, config)
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        decay = min(config.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for name, parameter in reader.named_parameters():
-                average[name].lerp_(parameter, 1 - decay)
-        if (step + 1) % 50 == 0:
-            each = (time.monotonic() - began) / (step + 1 - start)
-            known = "  ".join(f"{name} {float(mark):.3f}" for name, mark in marks.items())
-            log.info("step %d of %d  loss %.4f  %s  %.2f s a step", step + 1, total, loss.item(), known, each)
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == total:
-            tensors = {"weights": reader.state_dict(), "average": average}
-            snapshots.save(out / "states", step + 1, tensors, optimizer.state_dict(), {"seed": config.seed}, 2)
-    tensors = {name.removeprefix("vision."): tensor for name, tensor in average.items() if name.startswith("vision.")}
-    return write_weights(out / "vision.safetensors", tensors, vision_metadata(vision))
+        if step < config.word_steps:
+            spread = min(1.0, step / (_SPREADING * config.word_steps))
+            return _word_loss(reader, pieces.batch(config.word_batch_size, spread, random), device, config)
+        chosen = np.sort(random.integers(cache.count, size=config.batch_size))
+        moved = _moved(torch.from_numpy(pictures[chosen]).permute(0, 3, 1, 2), config.shift, random)
+        return _sentence_loss(reader, moved, targets[chosen], device, config)
+
+    with quick_attention(device):
+        fit(
+            reader, loss_of, config.word_steps + config.steps, config, betas=(0.9, 0.98), weight_decay=0.03,
+            plain=("head", "spot"),
+        )  # fmt: skip
+    # By parameter: a state dict would hold the numbers of the places as well.
+    return write_weights(Path(config.out) / "vision.safetensors", dict(vision.named_parameters()), vision_metadata(vision))
 
 
 def _word_loss(reader: Reader, batch: tuple[Tensor, ...], device: torch.device, config: ReadingConfig) -> tuple[Tensor, dict[str, Tensor]]:

@@ -22,6 +22,7 @@ from flowinone.training import snapshots
 from flowinone.training.config import ConfigError, read_config
 from flowinone.training.loop import train
 from flowinone.training.objective import Chance
+from flowinone.training.optimizers import make_optimizer
 from flowinone.training.parts import build
 from tests import tiny
 
@@ -74,10 +75,12 @@ def test_training_lowers_the_loss_and_logs_it(fields, tmp_path):
     assert log.stat().st_size > 1000
 
 
-def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(fields, tmp_path):
-    whole = run(fields(out=str(tmp_path / "whole"), steps=6, accumulation=2)).losses
-    first = run(fields(out=str(tmp_path / "parts"), steps=4, accumulation=2)).losses
-    second = run(fields(out=str(tmp_path / "parts"), steps=6, accumulation=2)).losses
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(fields, tmp_path, optimizer):
+    same = dict(accumulation=2, optimizer=optimizer)
+    whole = run(fields(out=str(tmp_path / "whole"), steps=6, **same)).losses
+    first = run(fields(out=str(tmp_path / "parts"), steps=4, **same)).losses
+    second = run(fields(out=str(tmp_path / "parts"), steps=6, **same)).losses
     assert first + second == whole
     one, other = (load_file(tmp_path / name / "flowinone.safetensors") for name in ("whole", "parts"))
     assert all(one[name].equal(other[name]) for name in one)
@@ -211,3 +214,22 @@ def test_another_kind_of_run_in_the_same_folder_is_refused(fields):
     run(fields(steps=2))
     with pytest.raises(snapshots.SnapshotError, match="another kind of run"):
         run(fields(steps=4, mode="lora"))
+
+
+def test_going_on_with_another_optimizer_is_refused(fields):
+    run(fields(steps=2))
+    with pytest.raises(snapshots.SnapshotError, match="another optimizer"):
+        run(fields(steps=4, optimizer="muon"))
+
+
+def test_muon_moves_the_matrices_and_adamw_everything_else(fields):
+    objective = build(read_config(fields()))
+    optimizer = make_optimizer("muon", objective, 1e-3, (0.9, 0.9), 0.03, plain=("model.prompt_encoder",))
+    muon, adamw = optimizer.parts
+    by_tensor = {id(parameter): name for name, parameter in objective.named_parameters()}
+    turned = {by_tensor[id(p)] for group in muon.param_groups for p in group["params"]}
+    others = {by_tensor[id(p)] for group in adamw.param_groups for p in group["params"]}
+    assert turned | others == {name for name, p in objective.named_parameters() if p.requires_grad} and not turned & others
+    assert "model.velocity_network.coarse.blocks.0.mlp.w0.weight" in turned
+    assert not any("positions" in name or "nodecay" in name or "prompt_encoder" in name or name.endswith("bias") for name in turned)
+    assert all("nodecay_" in by_tensor[id(p)] for p in adamw.param_groups[1]["params"]) and adamw.param_groups[1]["weight_decay"] == 0

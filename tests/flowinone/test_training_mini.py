@@ -9,16 +9,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flowinone.autoencoder import autoencoder_from_state_dict
+from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, latents_of_moments
 from flowinone.checkpoint import load_autoencoder, load_vision
 from flowinone.training import reading
 from flowinone.training.autoencoder import (
     AutoencoderConfig,
+    DecoderConfig,
     autoencoder_loss,
     fresh_autoencoder,
     ldm_tensors,
     normalise,
     train_autoencoder,
+    train_decoder,
 )
 from flowinone.training.cache import PairCache
 from flowinone.training.config import TrainingConfig, read_config
@@ -148,6 +150,22 @@ def test_an_autoencoder_learns_goes_on_and_writes_a_file_that_loaders_take(cache
     resumed = load_file(train_autoencoder(parts, cache))
     for name, tensor in load_file(whole).items():
         torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-4)
+
+
+def test_a_decoder_learns_alone_and_latents_stay_what_they_are(cache, files, tmp_path):
+    before, layout = load_autoencoder(files["vae"])
+    cache.encode("target", autoencoder_from_state_dict(before, **layout), torch.device("cpu"), torch.float32)
+    config = DecoderConfig(str(tmp_path / "decoder"), files["vae"], steps=40, warmup=5, noise=0.05, bf16=False)
+    after, again = load_autoencoder(train_decoder(config, cache))
+    assert again == layout
+    moved = {name for name, tensor in before.items() if not tensor.equal(after[name])}
+    assert moved and all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
+    pixels = torch.tensor(cache["target"][:16]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    latents = latents_of_moments(torch.tensor(cache["target_encoded"][:16]).float(), None)
+    errors = [
+        (2 * decode_latents(autoencoder_from_state_dict(tensors, **layout), latents) - 1 - pixels).abs().mean() for tensors in (before, after)
+    ]
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_normalising_changes_the_latents_and_not_the_pictures():
