@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..flowinone.config import LATENT_SCALE
-from ..flowinone.sampling import guided_velocity, integrate
+from ..flowinone.sampling import Guidance, guided_velocity, integrate
 from .native import NativeVelocityNetwork, in_parts
 from .stock_samplers import require_own_prompt
 
@@ -17,7 +17,7 @@ def sample(
     image_latent: Tensor,
     bypass: list[bool],
     steps: int,
-    guidance_scale: float,
+    guidance: Guidance,
     solver: str,
     stage: tuple[int, int] = (0, 1),
 ) -> Tensor:
@@ -29,7 +29,7 @@ def sample(
     """
     require_own_prompt(model, source)
     network = model.model.diffusion_model
-    branches = 1 if guidance_scale == 1 else 2
+    branches = 1 if guidance.scale == 1 else 2
     shape = [branches * source.shape[0], *source.shape[1:]]
     comfy.model_management.load_models_gpu([model], memory_required=model.memory_required(shape))
 
@@ -47,7 +47,7 @@ def sample(
         velocity,
         image_latent.to(device),
         torch.tensor(bypass, device=device),
-        guidance_scale,
+        guidance,
     )
     with comfy.model_management.cuda_device_context(device):
         return integrate(

@@ -69,13 +69,8 @@ def _add_generate(commands) -> None:
     command.add_argument(
         "--seed", type=int, default=0, help="of the first picture; picture n takes seed + n (default: 0)"
     )
-    command.add_argument("--steps", type=_positive, default=50, help="solver steps (default: 50)")
     command.add_argument("--guidance", type=float, default=7.0, metavar="SCALE", help="guidance scale (default: 7)")
-    command.add_argument(
-        "--solver",
-        default="euler",
-        help="euler (default), euler_uniform, midpoint, heun, rk4, adams_bashforth2 or dopri5",
-    )
+    _add_solving(command)
     command.add_argument(
         "--bypass",
         action=argparse.BooleanOptionalAction,
@@ -87,15 +82,41 @@ def _add_generate(commands) -> None:
     command.set_defaults(run=_generate)
 
 
+def _add_solving(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--preset",
+        default="reference",
+        help="reference (default: the authors' way, 50 steps of euler), balanced or fast (fewer runs of the network); for what is not given below",
+    )
+    command.add_argument("--steps", type=_positive, help="solver steps")
+    command.add_argument("--solver", help="euler, euler_uniform, midpoint, heun, rk4, adams_bashforth2 or dopri5")
+    command.add_argument(
+        "--guidance-interval", nargs=2, type=float, metavar=("START", "END"), help="the times, in 0 to 1, at which guidance is computed"
+    )
+    command.add_argument("--guidance-every", type=_positive, metavar="N", help="at every how many of these evaluations it is computed anew")
+
+
+def _solving(options: argparse.Namespace) -> dict:
+    """Solver, steps and where guidance is computed, as given or as the preset has them."""
+    from .sampling import preset
+
+    chosen = preset(options.preset)
+    return dict(
+        steps=options.steps or chosen.steps,
+        solver=options.solver or chosen.solver,
+        guidance_interval=tuple(options.guidance_interval or chosen.interval),
+        guidance_every=options.guidance_every or chosen.every,
+    )
+
+
 def _generate(options: argparse.Namespace) -> int:
     from .generation import GenerationSettings, answer_all, plan
 
     settings = GenerationSettings(
         seed=options.seed,
-        steps=options.steps,
         guidance_scale=options.guidance,
-        solver=options.solver,
         bypass=options.bypass,
+        **_solving(options),
     )
     jobs = plan(options.inputs, options.out, options.overwrite, options.image)
     if not jobs:
@@ -433,11 +454,10 @@ def _add_evaluate(commands) -> None:
         metavar="N",
         help="of these, those that are answered in variants as well; 0: no variants (default: 200)",
     )
-    command.add_argument("--steps", type=_positive, default=50, help="solver steps (default: 50)")
     command.add_argument(
         "--guidance", "--guidance-scale", type=float, default=7.0, metavar="SCALE", help="guidance scale (default: 7)"
     )
-    command.add_argument("--solver", default="euler", help="as of generate (default: euler)")
+    _add_solving(command)
     command.add_argument("--seed", type=_natural, default=0, help="another one takes other prompts (default: 0)")
     command.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="pictures at a time (default: 16)")
     command.add_argument(
@@ -455,7 +475,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from .training.scenes import SCENE_TASKS
 
     tasks = checked_tasks(options.tasks or SCENE_TASKS)
-    setting = Setting(options.steps, options.guidance, options.solver)
+    setting = Setting(guidance_scale=options.guidance, **_solving(options))
     pipeline = _pipeline(options)
     try:
         written = evaluate(

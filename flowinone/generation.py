@@ -16,7 +16,7 @@ from . import __version__
 from .composing import CHUNK, STANDARD, embedded_prompt, picture_of, read_prompt, write_png
 from .pipeline import FlowInOnePipeline
 from .preprocess import as_rgb
-from .sampling import check_solver
+from .sampling import Guidance, check_solver
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _DOCUMENT = ".json"
@@ -34,9 +34,12 @@ class GenerationSettings:
     guidance_scale: float
     solver: str
     bypass: bool | None = None
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    guidance_every: int = 1
 
     def __post_init__(self):
         check_solver(self.solver, self.steps)
+        Guidance(self.guidance_scale, self.guidance_interval, self.guidance_every)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +212,8 @@ def _answer(pipeline, batch: list[tuple[Job, Image.Image, bool]], settings: Gene
         pictures,
         steps=settings.steps,
         guidance_scale=settings.guidance_scale,
+        guidance_interval=settings.guidance_interval,
+        guidance_every=settings.guidance_every,
         bypass=bypasses,
         solver=settings.solver,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],

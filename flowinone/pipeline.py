@@ -21,7 +21,8 @@ from .lora import add_lora
 from .lora import load_lora as read_lora
 from .model import FlowInOneModel
 from .preprocess import as_rgb, latent_view, to_pixels, vision_view
-from .sampling import OnStep, check_solver, draw_noise, guided_velocity, integrate, source_latent
+from .sampling import Guidance, OnStep, check_solver, draw_noise, guided_velocity, integrate, source_latent
+from .sampling import preset as chosen_preset
 from .vision import VisionEncoder
 
 
@@ -92,38 +93,49 @@ class FlowInOnePipeline(DiffusionPipeline):
     def __call__(
         self,
         image: Image.Image | Sequence[Image.Image],
-        steps: int = 50,
+        steps: int | None = None,
         guidance_scale: float = 7.0,
         bypass: bool | Sequence[bool] = False,
-        solver: str = "euler",
+        solver: str | None = None,
         sample_posterior: bool = True,
         generator: torch.Generator | Sequence[torch.Generator] | int | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[["FlowInOnePipeline", int, int, Tensor], None] | None = None,
+        preset: str = "reference",
+        guidance_interval: tuple[float, float] | None = None,
+        guidance_every: int | None = None,
     ) -> FlowInOnePipelineOutput | tuple:
         """Answer each prompt image with a picture.
 
         Args:
             image: one prompt picture or several, any size and mode; square ones are seen alike by both encoders.
-            steps: solver steps; upstream's default is 50. The adaptive dopri5 ignores it.
+            steps: solver steps; upstream's default is 50. The adaptive dopri5 ignores it. None for the preset's.
             guidance_scale: 7 upstream; 1 runs the prompt's branch alone.
             bypass: turn the dual path off (class- and text-to-image prompts), for all pictures or for each.
-            solver: one of `flowinone.sampling.SOLVERS`; "euler" is upstream's, with its own time grid.
+            solver: one of `flowinone.sampling.SOLVERS`; "euler" is upstream's, with its own time grid. None for the preset's.
             sample_posterior: draw the source and image latents from their distributions as upstream does; False takes the means.
             generator: its initial seed s (or the number itself) gives picture i the stream s + i, drawn on the CPU whatever the
                 device, so that a picture does not depend on the batch it is made in (but for dopri5, whose steps suit the whole
                 batch); a list gives each picture its own.
             output_type: "pil", "np" [B, H, W, 3] and "pt" [B, 3, H, W] in 0..1, or "latent" [B, 4, H/8, W/8] (scaled).
             callback_on_step_end: called with pipeline, steps done, steps in all and the present guess of the latents.
+            preset: one of `flowinone.sampling.PRESETS`, for what is not given: "reference" is upstream's way, "balanced" and
+                "fast" take fewer runs of the network.
+            guidance_interval: the times, in 0..1, at which guidance is computed; None for the preset's.
+            guidance_every: at every how many evaluations of these it is computed anew; None for the preset's.
 
-        Raises ValueError for no picture, an unknown solver or output type, or lists whose lengths do not fit.
+        Raises ValueError for no picture, an unknown solver, preset or output type, an interval that is none, or lists whose
+        lengths do not fit.
         """
         pictures = [image] if isinstance(image, Image.Image) else list(image)
         if not pictures:
             raise ValueError("image is an empty list; give at least one prompt picture")
         if not all(isinstance(picture, Image.Image) for picture in pictures):
             raise ValueError("image holds something else than Pillow pictures; open files with PIL.Image.open")
+        chosen = chosen_preset(preset)
+        solver, steps = solver or chosen.solver, chosen.steps if steps is None else steps
+        guidance = Guidance(guidance_scale, guidance_interval or chosen.interval, chosen.every if guidance_every is None else guidance_every)
         check_solver(solver, steps)
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type {output_type!r} is unknown; choose pil, np, pt or latent")
@@ -140,7 +152,7 @@ class FlowInOnePipeline(DiffusionPipeline):
             lambda x, t, latent, null, bypass: self.model.velocity(x, t, latent, null=null, bypass=bypass),
             image_latent,
             torch.tensor(bypasses, device=source.device),
-            guidance_scale,
+            guidance,
         )
         with self.progress_bar(total=100 if solver == "dopri5" else steps) as progress:
             latents = integrate(velocity, source, solver, steps, self._on_step(progress, callback_on_step_end))

@@ -2,7 +2,10 @@
 
 from comfy_api.latest import io
 
+from ..flowinone.sampling import PRESETS, Guidance
 from .types import Encoder, Prompt
+
+AS_SET = "as set"
 
 
 def encoder_input():
@@ -60,3 +63,37 @@ def random_start_input():
         advanced=True,
         tooltip="Draw the start and the picture's latent at random, by the seed, as the authors do. Off takes the most likely ones, whatever the seed.",
     )
+
+
+def solving_inputs():
+    """A preset, and where guidance is computed: what came after steps and solver, to be appended."""
+    share = dict(min=0.0, max=1.0, step=0.01, optional=True, advanced=True)
+    return [
+        io.Combo.Input(
+            "preset",
+            options=[AS_SET, *PRESETS],
+            default=AS_SET,
+            optional=True,
+            tooltip="Takes the place of steps, solver and guided times: reference is the authors' way, balanced and fast take less time for nearly the same picture. With as set they count as you set them.",
+        ),
+        io.Float.Input(
+            "guidance_start",
+            display_name="guided from",
+            default=0.0,
+            **share,
+            tooltip="Guidance counts from this part of the way on, 0 to 1. Steps without it take half the time.",
+        ),
+        io.Float.Input(
+            "guidance_end", display_name="guided to", default=1.0, **share, tooltip="Guidance counts up to this part of the way, 0 to 1."
+        ),
+    ]
+
+
+def solving(
+    steps: int, guidance_scale: float, solver: str, preset: str, guidance_start: float, guidance_end: float
+) -> tuple[int, Guidance, str]:
+    """Steps, guidance and solver as these inputs, or their preset, have them."""
+    if preset == AS_SET:
+        return steps, Guidance(guidance_scale, (guidance_start, guidance_end)), solver
+    chosen = PRESETS[preset]
+    return chosen.steps, Guidance(guidance_scale, chosen.interval, chosen.every), chosen.solver

@@ -10,7 +10,7 @@ from ..comfyui_flowinone.pictures import to_pictures
 from ..comfyui_flowinone.prompting import encoded
 from ..comfyui_flowinone.sampling import require_flowinone, sample, to_latent
 from ..flowinone.prompts.motion import part
-from .inputs import encoder_input, random_start_input, vae_input
+from .inputs import AS_SET, encoder_input, random_start_input, solving, solving_inputs, vae_input
 from .sampling import FlowInOneSampler
 from .types import CATEGORY, Prompt
 
@@ -55,6 +55,7 @@ class FlowInOneMotion(io.ComfyNode):
                 sampler["guidance_scale"],
                 sampler["solver"],
                 random_start_input(),
+                *solving_inputs(),
             ],
             outputs=[
                 io.Image.Output(display_name="frames", tooltip="One answer a stage, and the photo first if it is included."),
@@ -64,16 +65,18 @@ class FlowInOneMotion(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, encoder, vae, prompt, stages, start_from, include_photo, seed, steps, guidance_scale, solver, sample_posterior
+        cls, model, encoder, vae, prompt, stages, start_from, include_photo, seed, steps, guidance_scale, solver, sample_posterior,
+        preset=AS_SET, guidance_start=0.0, guidance_end=1.0,
     ) -> io.NodeOutput:  # fmt: skip
         def answered(pictures, stage=(0, 1)):
             # One at a time, as every stage has the same seed and not the next one.
             starts = [encoded(encoder, vae, [picture], seed, sample_posterior) for picture in pictures]
             source, image_latent = map(torch.cat, zip(*starts))
-            latents = sample(model, source, image_latent, prompt.bypass * len(pictures), steps, guidance_scale, solver, stage)
+            latents = sample(model, source, image_latent, prompt.bypass * len(pictures), *chosen, stage)
             return vae.decode(to_latent(latents)["samples"])
 
         require_flowinone(model)
+        chosen = solving(steps, guidance_scale, solver, preset, guidance_start, guidance_end)
         if len(prompt.prompts) != 1:
             raise ValueError(f"prompt has {len(prompt.prompts)} pictures; Motion moves one: pick one with ImageFromBatch before Compose Visual Prompt")
         if prompt.photos is None:

@@ -6,12 +6,15 @@ from ..comfyui_flowinone.prompting import encoded, prompt_pictures
 from ..comfyui_flowinone.sampling import require_flowinone, sample, to_latent
 from ..flowinone.sampling import FIXED_STEP_SOLVERS
 from .inputs import (
+    AS_SET,
     bypass_input,
     encoder_input,
     picture_input,
     prompt_input,
     random_start_input,
     seed_input,
+    solving,
+    solving_inputs,
     vae_input,
 )
 from .types import CATEGORY
@@ -53,16 +56,19 @@ class FlowInOneSampler(io.ComfyNode):
                 bypass_input(),
                 random_start_input(),
                 prompt_input(),
+                *solving_inputs(),
             ],
             outputs=[io.Latent.Output(tooltip="The answer, for FlowInOne VAE Decode or the stock VAE Decode.")],
         )
 
     @classmethod
     def execute(
-        cls, model, encoder, vae, seed, steps, guidance_scale, solver, bypass, sample_posterior, image=None, prompt=None
-    ) -> io.NodeOutput:
+        cls, model, encoder, vae, seed, steps, guidance_scale, solver, bypass, sample_posterior, image=None, prompt=None,
+        preset=AS_SET, guidance_start=0.0, guidance_end=1.0,
+    ) -> io.NodeOutput:  # fmt: skip
         require_flowinone(model)
         pictures, bypasses = prompt_pictures(image, prompt, bypass)
         source, image_latent = encoded(encoder, vae, pictures, seed, sample_posterior)
-        latents = sample(model, source, image_latent, bypasses, steps, guidance_scale, solver)
+        chosen = solving(steps, guidance_scale, solver, preset, guidance_start, guidance_end)
+        latents = sample(model, source, image_latent, bypasses, *chosen)
         return io.NodeOutput(to_latent(latents))

@@ -1,7 +1,7 @@
 """Train mini, the small model that ships with the package, from nothing: python scripts/train_mini.py --out runs/mini
 
 Six stages: made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision
-tower that reads their words; the network behind them, frozen; network and tower together. Each goes on where it was stopped.
+tower that reads their words; the network behind them, frozen; if asked for, network and tower together. Each goes on where it was stopped.
 """
 
 import argparse
@@ -57,8 +57,8 @@ def main() -> None:
     parser.add_argument("--autoencoder-steps", type=int, default=3600)
     parser.add_argument("--decoder-steps", type=int, default=4000)
     parser.add_argument("--reading-steps", type=int, default=2000)
-    parser.add_argument("--frozen-steps", type=int, default=10000)
-    parser.add_argument("--joint-steps", type=int, default=1000)
+    parser.add_argument("--frozen-steps", type=int, default=5600)
+    parser.add_argument("--joint-steps", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out = options.out
@@ -77,8 +77,11 @@ def main() -> None:
         steps=options.frozen_steps, **shared,
     )  # fmt: skip
     run(frozen, options.processes)
+    network = out / "frozen" / "flowinone.safetensors"
+    if not options.joint_steps:
+        return ship(network, vision, vae, cache)
     joint = TrainingConfig(
-        str(out / "joint"), mode="finetune", checkpoint=str(out / "frozen" / "flowinone.safetensors"), vision=str(vision),
+        str(out / "joint"), mode="finetune", checkpoint=str(network), vision=str(vision),
         train_vision=True, learning_rate=3e-4, warmup=100, steps=options.joint_steps, **shared,
     )  # fmt: skip
     run(joint, options.processes)
@@ -93,8 +96,8 @@ def run(config: TrainingConfig, processes: int) -> None:
     file = Path(config.out).with_suffix(".yaml")
     # JSON is YAML.
     file.write_text(json.dumps(as_fields(config), indent=1), encoding="utf-8")
-    device = [] if torch.accelerator.is_available() else ["--cpu"]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", *device, "--num_processes", str(processes)]
+    # Not accelerate's own launcher, which starts one process only where there is no GPU.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     subprocess.run([*launch, "-m", "flowinone", "train", str(file)], cwd=ROOT, check=True)
 
 

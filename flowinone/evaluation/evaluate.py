@@ -45,6 +45,8 @@ def evaluate(
         "steps": setting.steps,
         "guidance": setting.guidance_scale,
         "solver": setting.solver,
+        "guidance interval": list(setting.guidance_interval),
+        "guidance every": setting.guidance_every,
         "seed": seed,
         "batch size": batch_size,
         "device": device.type,

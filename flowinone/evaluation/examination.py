@@ -71,11 +71,12 @@ def examine(
     workers: int | None = None,
     records: Records | None = None,
     progress: bool = True,
+    others: Mapping[str, Setting] | None = None,
 ) -> Scores:
     """Let a pipeline answer `count` held-out prompts of each task, and judge its answers.
 
     `setting` is upstream's unless given. With a `variant_count` the first so many prompts, `count` at most, are
-    answered in variants of the setting, too (`variants`). Another `seed` below 2**32 takes other prompts. `workers`
+    answered in variants of the setting, too: `others`, by name, if given, else those of `variants`. Another `seed` below 2**32 takes other prompts. `workers`
     are `Examiners`'; `progress` shows a bar. What `records` hold is not done again, and what is done goes there,
     variant by variant and task by task. Raises ValueError for tasks without scenes and numbers out of range.
     """
@@ -90,12 +91,15 @@ def examine(
         tqdm(unit="run", unit_scale=True, file=sys.stderr, disable=not progress) as bar,
     ):
         examination = _Examination(pipeline, examiners, seed, batch_size, shared, records, bar)
+
+        def compared(evaluations: int) -> Mapping[str, Setting]:
+            return {} if not shared else variants(setting, evaluations) if others is None else others
+
         # What dopri5 takes is not known before; with it as the main setting this is a first guess.
-        expected = variants(setting, evaluations_of(setting)) if shared else {}
+        expected = compared(evaluations_of(setting))
         examination.expect({MAIN: (setting, count)} | {name: (other, shared) for name, other in expected.items()}, tasks)
         main = examination.variant(MAIN, setting, count, tasks)
-        others = variants(setting, round(main.evaluations)) if shared else {}
-        done = [examination.variant(name, other, shared, tasks) for name, other in others.items()]
+        done = [examination.variant(name, other, shared, tasks) for name, other in compared(round(main.evaluations)).items()]
     return Scores(main, tuple(done), seed, pipeline.vision.image_size)
 
 
@@ -128,21 +132,42 @@ def steps_for(setting: Setting, evaluations: int) -> Setting:
 
 def evaluations_of(setting: Setting) -> int:
     """How often a setting's solver evaluates the velocity; of dopri5, of a flow that stands still."""
-    velocity = CountedVelocity(lambda x, t: torch.zeros_like(x))
-    integrate(velocity, torch.zeros(1), setting.solver, setting.steps)
-    return velocity.calls
+    return _still(setting)[0]
+
+
+def runs_of(setting: Setting) -> int:
+    """How many runs of the network, one branch of guidance each, a picture takes; with dopri5 as `evaluations_of`."""
+    return _still(setting)[1]
+
+
+def _still(setting: Setting) -> tuple[int, int]:
+    network, picture = CountedNetwork(lambda x, *_: torch.zeros_like(x)), torch.zeros(1, 1)
+    velocity = CountedVelocity(guided_velocity(network, picture, torch.tensor([False]), setting.guidance))
+    integrate(velocity, picture, setting.solver, setting.steps)
+    return velocity.calls, network.runs
 
 
 class CountedVelocity:
-    """A velocity that counts its evaluations in `calls`, and calls `on_call` after each."""
+    """A velocity that counts its evaluations in `calls`."""
 
-    def __init__(self, velocity: Velocity, on_call: Callable[[], None] = lambda: None):
-        self.velocity, self.on_call, self.calls = velocity, on_call, 0
+    def __init__(self, velocity: Velocity):
+        self.velocity, self.calls = velocity, 0
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
-        result = self.velocity(x, t)
         self.calls += 1
-        self.on_call()
+        return self.velocity(x, t)
+
+
+class CountedNetwork:
+    """A network for `guided_velocity` that counts what runs through it, samples in `runs`, and tells `on_run` how many after each."""
+
+    def __init__(self, network: Callable[..., Tensor], on_run: Callable[[int], None] = lambda count: None):
+        self.network, self.on_run, self.runs = network, on_run, 0
+
+    def __call__(self, x: Tensor, *arguments: Tensor) -> Tensor:
+        result = self.network(x, *arguments)
+        self.runs += len(x)
+        self.on_run(len(x))
         return result
 
 
@@ -186,7 +211,7 @@ class _Examination:
         for name, (setting, count) in parts.items():
             for task in tasks:
                 if self.records is None or not self.records.has(name, task):
-                    self.left[name, task] = evaluations_of(setting) * count * _branches(setting)
+                    self.left[name, task] = runs_of(setting) * count
         self._update_total()
 
     def variant(self, name: str, setting: Setting, count: int, tasks: Sequence[Task]) -> Variant:
@@ -208,35 +233,34 @@ class _Examination:
         self.bar.refresh()
 
     def _marks(self, setting: Setting, task: Task, count: int, keep: int) -> Marks:
-        evaluations, encoding, making = 0, 0.0, 0.0
+        evaluations, runs, encoding, making = 0, 0, 0.0, 0.0
         judgements, kept, waiting = [], {}, None
         for start, batch in self._batches(task, count):
             began = time.perf_counter()
-            pictures, calls = self._answers(setting, batch)
+            pictures, calls, taken = self._answers(setting, batch)
             making += time.perf_counter() - began
             encoding += batch.seconds
             evaluations += calls * len(pictures)
+            runs += taken
             numbers = [example_number(self.seed, start + place) for place in range(len(pictures))]
             # One batch is judged while the next is made.
             waiting, before = (pictures, self.examiners.judge(task, numbers, pictures)), waiting
             if before:
                 _settle(*before, judgements, kept, keep)
         _settle(*waiting, judgements, kept, keep)
-        return Marks(tuple(judgements), evaluations / count, encoding / count, making / count, kept)
+        return Marks(tuple(judgements), evaluations / count, runs / count, encoding / count, making / count, kept)
 
-    def _answers(self, setting: Setting, batch: _Encoded) -> tuple[list[Image.Image], int]:
-        """The pictures, and how often the velocity was evaluated for them."""
+    def _answers(self, setting: Setting, batch: _Encoded) -> tuple[list[Image.Image], int, int]:
+        """The pictures, how often the velocity was evaluated for them, and the runs of the network that this took, a sample each."""
         device = self.pipeline.model.device
         source, image, bypass = (tensor.to(device) for tensor in (batch.source, batch.image, batch.bypass))
-        guided = guided_velocity(
-            lambda x, t, latent, null, bypass: self.pipeline.model.velocity(x, t, latent, null=null, bypass=bypass),
-            image,
-            torch.ones_like(bypass) if setting.bypass else bypass,
-            setting.guidance_scale,
+        bypass = torch.ones_like(bypass) if setting.bypass else bypass
+        network = CountedNetwork(
+            lambda x, t, latent, null, bypass: self.pipeline.model.velocity(x, t, latent, null=null, bypass=bypass), self.bar.update
         )
-        velocity = CountedVelocity(guided, lambda: self.bar.update(len(source) * _branches(setting)))
+        velocity = CountedVelocity(guided_velocity(network, image, bypass, setting.guidance))
         latents = integrate(velocity, source, setting.solver, setting.steps)
-        return self.pipeline.decode(latents), velocity.calls
+        return self.pipeline.decode(latents), velocity.calls, network.runs
 
     def _batches(self, task: Task, count: int) -> Iterator[tuple[int, _Encoded]]:
         """Batches with the number of their first prompt; the next one's prompts are drawn while one is answered."""
@@ -278,7 +302,3 @@ def _settle(
         if not judgement.success and len(kept) < keep:
             kept[len(judgements)] = picture
         judgements.append(judgement)
-
-
-def _branches(setting: Setting) -> int:
-    return 1 if setting.guidance_scale == 1 else 2

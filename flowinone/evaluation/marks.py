@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from PIL import Image
 
 from ..prompts.spec import Task
-from ..sampling import check_solver
+from ..sampling import Guidance, check_solver
 from .scoring import Judgement
 
 _Z = 1.959964
@@ -24,15 +24,24 @@ class Setting:
     guidance_scale: float = 7.0
     solver: str = "euler"
     bypass: bool = False
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    guidance_every: int = 1
 
     def __post_init__(self):
         check_solver(self.solver, self.steps)
         if not math.isfinite(self.guidance_scale):
             raise ValueError(f"the guidance scale is {self.guidance_scale}; it must be a number")
+        self.guidance  # noqa: B018 - it complains of an interval that is none
+
+    @property
+    def guidance(self) -> Guidance:
+        return Guidance(self.guidance_scale, self.guidance_interval, self.guidance_every)
 
     def __str__(self) -> str:
         steps = "" if self.solver == "dopri5" else f", {self.steps} step{'s' * (self.steps > 1)}"
-        return f"{self.solver}{steps}, guidance {self.guidance_scale:g}{', dual path off' * self.bypass}"
+        first, last = self.guidance_interval
+        where = f" at {first:g} to {last:g}" * (self.guidance_interval != (0, 1)) + f", every {self.guidance_every}" * (self.guidance_every > 1)
+        return f"{self.solver}{steps}, guidance {self.guidance_scale:g}{where}{', dual path off' * self.bypass}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +68,13 @@ class Score:
 class Marks:
     """The judgements of a model's answers to one task's prompts, in order.
 
-    `evaluations` of the velocity a picture; seconds a picture, for `encoding` its prompt (0 if that was done before)
+    `evaluations` of the velocity and `runs` of the network (with guidance two make one) a picture; seconds a picture, for `encoding` its prompt (0 if that was done before)
     and for `making` it. `wrong` are the first wrong pictures, by place in `judgements`.
     """
 
     judgements: tuple[Judgement, ...]
     evaluations: float
+    runs: float
     encoding: float
     making: float
     wrong: Mapping[int, Image.Image] = dataclasses.field(default_factory=dict)
@@ -99,6 +109,10 @@ class Variant:
     @property
     def evaluations(self) -> float:
         return self._mean("evaluations")
+
+    @property
+    def runs(self) -> float:
+        return self._mean("runs")
 
     @property
     def encoding(self) -> float:

@@ -64,7 +64,7 @@ class Records:
             for place in stored["wrong"]:
                 with Image.open(self._picture(name, task, place)) as picture:
                     wrong[place] = picture.convert("RGB")
-            return Marks(judgements, stored["evaluations"], stored["encoding"], stored["making"], wrong)
+            return Marks(judgements, stored["evaluations"], stored["runs"], stored["encoding"], stored["making"], wrong)
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise ValueError(f"{file} cannot be used ({error}); {_ANEW}") from None
 
@@ -73,6 +73,7 @@ class Records:
             picture.save(self._picture(name, task, place))
         stored = {
             "evaluations": marks.evaluations,
+            "runs": marks.runs,
             "encoding": marks.encoding,
             "making": marks.making,
             "wrong": list(marks.wrong),

@@ -37,6 +37,7 @@ def _variant_figures(variant: Variant) -> dict:
         | {
             "reasons": marks.kinds,
             "evaluations": marks.evaluations,
+            "runs": marks.runs,
             "seconds_encoding": marks.encoding,
             "seconds_making": marks.making,
         }
@@ -46,8 +47,10 @@ def _variant_figures(variant: Variant) -> dict:
         "steps": None if setting.solver == "dopri5" else setting.steps,
         "guidance_scale": setting.guidance_scale,
         "solver": setting.solver,
+        "guidance_interval": list(setting.guidance_interval),
+        "guidance_every": setting.guidance_every,
         "dual_path": not setting.bypass,
-        "all": _score_figures(variant.score) | {"evaluations": variant.evaluations},
+        "all": _score_figures(variant.score) | {"evaluations": variant.evaluations, "runs": variant.runs},
         "tasks": tasks,
     }
 
@@ -91,13 +94,13 @@ def _variant_table(scores: Scores) -> list[str]:
     count = next(iter(scores.variants[0].marks.values())).score.count
     tasks = list(scores.main.marks)
     lines = ["", f"## Variants, on the first {count:,} prompts of each task", ""]
-    lines += ["Evaluations of the velocity (with guidance each takes the network twice), and % right.", ""]
-    lines += _row("variant", "evaluations", "s a picture", *tasks, "all") + _row("---", *["---:"] * (3 + len(tasks)))
+    lines += ["Evaluations of the velocity and runs of the network (where there is guidance, two make one) a picture, and % right.", ""]
+    lines += _row("variant", "evaluations", "runs", "s a picture", *tasks, "all") + _row("---", *["---:"] * (4 + len(tasks)))
     for variant in (scores.main.first(count), *scores.variants):
         scored = [*(marks.score for marks in variant.marks.values()), variant.score]
         shares = [_percent(score.share, "") for score in scored]
         name = f"{variant.name} ({variant.setting})"
-        lines += _row(name, f"{variant.evaluations:.4g}", f"{variant.making:.3f}", *shares)
+        lines += _row(name, f"{variant.evaluations:.4g}", f"{variant.runs:.4g}", f"{variant.making:.3f}", *shares)
     return lines
 
 

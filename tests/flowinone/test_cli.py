@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from flowinone import FlowInOnePipeline
+from flowinone import FlowInOnePipeline, sampling
 from flowinone.cli import main
 from tests import tiny
 
@@ -64,6 +64,8 @@ def test_a_folder_is_answered_in_order_and_what_cannot_be_read_is_named(prompts,
             "steps": 1,
             "guidance_scale": 7.0,
             "solver": "euler",
+            "guidance_interval": [0.0, 1.0],
+            "guidance_every": 1,
             "bypass": False,
             "prompt": "b.jpg" if seed == 8 else "c.png",
             "dtype": "float32",
@@ -81,6 +83,24 @@ def test_an_answer_is_the_pipelines_picture(prompts, weights, model_files, tmp_p
         Image.open(prompts / "b.jpg"), steps=2, guidance_scale=3.5, solver="heun", bypass=True, generator=4
     ).images[0]
     assert np.array_equal(np.asarray(Image.open(target)), np.asarray(expected))
+
+
+def test_a_preset_counts_where_nothing_else_is_said(prompts, weights, model_files, tmp_path, capfd):
+    target = tmp_path / "answer.png"
+    given = ["--preset", "fast", "--solver", "heun", "--steps", 2, "--guidance-interval", 0.3, 1]
+    assert generate(prompts / "b.jpg", "--out", target, *given, "--seed", 4, *weights) == 0
+    pipe = FlowInOnePipeline.from_single_files(**model_files)
+    pipe.set_progress_bar_config(disable=True)
+    settings = dict(preset="fast", solver="heun", steps=2, generator=4)
+    expected = pipe(Image.open(prompts / "b.jpg"), guidance_interval=(0.3, 1), **settings).images[0]
+    assert np.array_equal(np.asarray(Image.open(target)), np.asarray(expected))
+    assert not np.array_equal(np.asarray(expected), np.asarray(pipe(Image.open(prompts / "b.jpg"), **settings).images[0]))
+    with Image.open(target) as answer:
+        assert json.loads(answer.text["flowinone"])["guidance_every"] == sampling.PRESETS["fast"].every
+    assert generate(prompts / "b.jpg", "--preset", "quick", *weights) == 2
+    assert "preset 'quick' is unknown; choose one of reference" in capfd.readouterr().err
+    assert generate(prompts / "b.jpg", "--guidance-interval", 0.6, 0.4, *weights) == 2
+    assert "guidance interval is 0.6 to 0.4" in capfd.readouterr().err
 
 
 def test_a_saved_pipeline_is_used_as_well(prompts, model_files, tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from flowinone import FlowInOnePipeline
 from flowinone.cli import main
-from flowinone.evaluation.examination import CountedVelocity, evaluations_of, examine, variants
+from flowinone.evaluation.examination import CountedVelocity, evaluations_of, examine, runs_of, variants
 from flowinone.evaluation.examiners import Examiners, results
 from flowinone.evaluation.marks import Marks, Score, Setting
 from flowinone.evaluation.scoring import KINDS, judge
@@ -41,7 +41,7 @@ def evaluate(*arguments):
 def score(task, pictures):
     with Examiners(0) as examiners:
         judgements = results(examiners.judge(task, range(len(pictures)), pictures))
-    return Marks(tuple(judgements), 0, 0, 0).score
+    return Marks(tuple(judgements), 0, 0, 0, 0).score
 
 
 @pytest.mark.parametrize("task", SCENE_TASKS)
@@ -85,7 +85,7 @@ def test_faults_are_counted_by_kind_once_an_answer():
     pictures = [Scene(scene.ground, tuple(kept)).draw(128) for scene, kept in zip(scenes, things)]
     with Examiners(0) as examiners:
         judgements = results(examiners.judge("text_box", numbers, pictures))
-    assert Marks(tuple(judgements), 0, 0, 0).kinds == {"colour": 1, "missing": 1, "shape": 1}
+    assert Marks(tuple(judgements), 0, 0, 0, 0).kinds == {"colour": 1, "missing": 1, "shape": 1}
     assert judgements[0].kinds == ("colour", "colour")
     assert all(len(judgement.kinds) == len(judgement.reasons) for judgement in judgements)
 
@@ -134,6 +134,14 @@ def test_solvers_are_compared_at_like_numbers_of_evaluations():
     assert evaluations_of(variants(Setting(1), 1)["rk4"]) == 4
 
 
+def test_guidance_that_is_left_out_takes_fewer_runs_of_the_network():
+    assert runs_of(Setting()) == 100
+    assert runs_of(Setting(guidance_scale=1)) == 50
+    # Times 0.25 and 0.5 of the grid 0, 0.25, 0.5, 0.75.
+    assert runs_of(Setting(4, solver="euler_uniform", guidance_interval=(0.2, 0.6))) == 6
+    assert runs_of(Setting(5, solver="euler_uniform", guidance_every=2)) == 8
+
+
 def test_a_model_gets_a_table_figures_and_a_sheet_of_wrong_answers(weights, model_files, tmp_path, capfd):
     tasks = ["wind", "class_to_image"]
     counts = ["--count", 2, "--variant-count", 1, "--workers", 1]
@@ -154,6 +162,8 @@ def test_a_model_gets_a_table_figures_and_a_sheet_of_wrong_answers(weights, mode
             assert 1 <= sum(marks["reasons"].values()) and set(marks["reasons"]) <= set(KINDS)
     evaluations = {name: variant["all"]["evaluations"] for name, variant in scores["variants"].items()}
     assert (evaluations["main"], evaluations["20 steps"], evaluations["heun"]) == (2, 20, 2)
+    runs = {name: variant["all"]["runs"] for name, variant in scores["variants"].items()}
+    assert (runs["main"], runs["20 steps"], runs["heun"]) == (2, 20, 2)
     assert evaluations["dopri5"] > 6
 
     text = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")

@@ -137,6 +137,33 @@ def test_guidance_mixes_both_branches_from_one_batch(scale, rows):
     assert calls == [rows]
 
 
+def test_guidance_counts_within_its_interval_and_its_difference_serves_for_a_while():
+    calls = []
+
+    def network(x, t, image_latent, null, bypass):
+        calls.append(len(x))
+        # The prompt's pull beside the null branch grows with time.
+        return torch.where(null[:, None], 0, t[:, None]) + 0 * x
+
+    guidance = sampling.Guidance(3.0, (0.25, 0.75), every=2)
+    velocity = sampling.guided_velocity(network, torch.zeros(1, 1), torch.tensor([False]), guidance)
+    values = [velocity(torch.zeros(1, 1), t).item() for t in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    # 3·0.25; 0.5 and twice the difference of before; 3·0.75.
+    assert values == [0.0, 0.75, 1.0, 2.25, 1.0]
+    assert calls == [1, 2, 1, 2, 1]
+
+
+@pytest.mark.parametrize(("settings", "message"), [(dict(interval=(0.6, 0.4)), "0.6 to 0.4"), (dict(interval=(0, 1.2)), "0 to 1.2"), (dict(every=0), "every 0-th")])
+def test_guidance_that_cannot_be_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        sampling.Guidance(7.0, **settings)
+
+
+def test_unknown_presets_are_refused():
+    with pytest.raises(ValueError, match="'quick' is unknown; choose one of reference"):
+        sampling.preset("quick")
+
+
 def test_four_guided_euler_steps_are_upstreams(network, upstream):
     reference = upstream("flowinone_tiny")
     for route, bypass in (("dual", False), ("skip", True)):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from flowinone import FlowInOnePipeline
 from flowinone.preprocess import latent_view
 from tests.host.comfyui.client import ExecutionFailed
-from tests.host.comfyui.prompt import node
+from tests.host.comfyui.prompt import ksampler, node
 from tests.host.conftest import LOADER, PHOTO
 from tests.host.test_comfyui_server import Events
 
@@ -84,13 +84,6 @@ def test_both_roads_and_the_library_give_one_picture(answer, own, library, setti
 
 
 def test_the_stock_ksampler_answers_and_refines(answer):
-    def ksampler(**changes):
-        settings = dict(
-            model=["load", 0], positive=["encode", 0], negative=["encode", 1], latent_image=["encode", 3],
-            seed=99, steps=4, cfg=7.0, sampler_name="euler", scheduler="simple", denoise=1.0,
-        )  # fmt: skip
-        return node("KSampler", **(settings | changes))
-
     expected = answer(nodes=LOAD)
     assert np.abs(answer(nodes=LOAD | {"sample": ksampler()}) - expected).max() <= 2
     again = {"first": ksampler(), "sample": ksampler(latent_image=["first", 0], denoise=0.5)}

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from flowinone.sampling import PRESETS
 from tests.host.comfyui.client import ExecutionFailed
-from tests.host.comfyui.prompt import node
+from tests.host.comfyui.prompt import ksampler, node
 
 
 @pytest.mark.parametrize(("route", "bypass"), [("dual", False), ("skip", True)])
@@ -27,6 +28,27 @@ def test_the_uniform_grid_is_plain_euler_and_heun(answer, own):
     assert difference.mean() < 3
 
 
+@pytest.mark.parametrize("name", ["reference", "balanced", "fast"])
+def test_a_preset_takes_the_place_of_what_is_set(own, name):
+    chosen = PRESETS[name]
+    given = own(steps=1, solver="rk4", guidance_end=0.0, preset=name)
+    if chosen.every == 1:
+        start, end = chosen.interval
+        same = own(steps=chosen.steps, solver=chosen.solver, guidance_start=start, guidance_end=end)
+        assert np.array_equal(given, same)
+    assert np.abs(given - own(steps=1, solver="rk4", guidance_end=0.0)).max() > 10
+
+
+def test_guidance_counts_between_its_ends_alone(own):
+    # At the times 0, 1/3, 2/3 and 1 of upstream's grid.
+    whole, none = own(), own(cfg=1.0)
+    assert np.array_equal(own(guidance_start=0.1, guidance_end=0.3), none)
+    early, late = own(guidance_end=0.5), own(guidance_start=0.5)
+    assert min(np.abs(early - whole).max(), np.abs(late - whole).max(), np.abs(early - none).max(), np.abs(late - none).max()) > 2
+    with pytest.raises(ExecutionFailed, match="guidance interval is 0.6 to 0.4"):
+        own(guidance_start=0.6, guidance_end=0.4)
+
+
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "res_multistep", "uni_pc"])
 def test_other_deterministic_samplers_run(answer, sampler):
     assert answer(sampler=sampler, time_grid="uniform", steps=8).std() > 5
@@ -47,14 +69,6 @@ def test_a_flow_in_two_parts_is_the_flow_in_one(answer):
         ),
     }  # fmt: skip
     assert np.abs(answer(steps=6, nodes=split) - whole).max() <= 1
-
-
-def ksampler(**changes):
-    settings = dict(
-        model=["load", 0], positive=["encode", 0], negative=["encode", 1], latent_image=["encode", 3],
-        seed=99, steps=4, cfg=7.0, sampler_name="euler", scheduler="simple", denoise=1.0,
-    )  # fmt: skip
-    return node("KSampler", **(settings | changes))
 
 
 def test_the_stock_ksampler_starts_at_the_prompt_whatever_its_seed(answer):

@@ -19,3 +19,12 @@ def inputs_of(prompt: dict, class_type: str) -> dict:
 def node(class_type: str, **inputs) -> dict:
     """A node of an API prompt."""
     return {"class_type": class_type, "inputs": inputs}
+
+
+def ksampler(**changes) -> dict:
+    """The stock KSampler behind the nodes "load" and "encode"."""
+    settings = dict(
+        model=["load", 0], positive=["encode", 0], negative=["encode", 1], latent_image=["encode", 3],
+        seed=99, steps=4, cfg=7.0, sampler_name="euler", scheduler="simple", denoise=1.0,
+    )  # fmt: skip
+    return node("KSampler", **(settings | changes))
