@@ -1,0 +1,130 @@
+"""From what was timed to figures and lines: for each way and batch the cost of a step and of a picture, and their ratios."""
+
+import dataclasses
+import statistics
+
+from benchmarks.costs import floor_seconds
+
+STEPS = 50
+
+
+@dataclasses.dataclass
+class Row:
+    """What was timed of one way, dtype and batch, in seconds: encoding, decoding, the very first step, and runs of so many steps."""
+
+    way: str
+    dtype: str
+    batch: int
+    encode: float
+    decode: float
+    first: float | None = None
+    samples: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+
+    def figures(self, network: dict, floor: dict) -> dict:
+        """The row as the JSON has it, but for ratios; `network` and `floor` as the JSON has them."""
+        step = statistics.median(taken / count for count, taken in self.samples)
+        whole = [taken for count, taken in self.samples if count == STEPS]
+        picture = (statistics.median(whole) if whole else STEPS * step) / self.batch
+        # One after the other, the branches read the weights twice.
+        read = (2 if self.way == "reference" else 1) * network["weight_bytes_per_pass"][self.dtype]
+        floor_step = floor_seconds(2 * self.batch * network["flop_per_pass"], read, floor, self.dtype)
+        return {
+            "way": self.way,
+            "dtype": self.dtype,
+            "batch": self.batch,
+            "first_step_s": self.first,
+            "step_s": step,
+            "floor_step_s": floor_step,
+            "times_floor": step / floor_step,
+            "picture_s": picture,
+            "scaled": not whole,
+            "encode_s": self.encode,
+            "decode_s": self.decode,
+            "whole_picture_s": picture + (self.encode + self.decode) / self.batch,
+            "samples": self.samples,
+        }
+
+
+def summary(rows: list[Row], network: dict, floor: dict) -> list[dict]:
+    """The figures of every row with a timed step, and `ratio`: its times as shares of the reference's at the same batch."""
+    figures = [row.figures(network, floor) for row in rows if row.samples]
+    references = {row["batch"]: row for row in figures if row["way"] == "reference"}
+    for row in figures:
+        against = references.get(row["batch"])
+        parts = ("step", "picture", "whole_picture")
+        row["ratio"] = against and {part: row[f"{part}_s"] / against[f"{part}_s"] for part in parts}
+    return figures
+
+
+HEADING = (
+    f"{'batch':>5}  {'way':<19} {'step s':>8} {'ratio':>6} {'x floor':>8}   {'picture s':>9} {'with VAE etc.':>13}"
+    f" {'ratio':>6}   {'first step s':>12}"
+)
+
+
+def row_line(row: dict) -> str:
+    """One row under `HEADING`; a ~ marks what was scaled up from fewer steps."""
+    about = "~" if row["scaled"] else ""
+    shares = {part: f"{value:.3f}" for part, value in (row["ratio"] or {}).items()}
+    return (
+        f"{row['batch']:>5}  {row['way'] + ' ' + row['dtype']:<19} {number(row['step_s']):>8} {shares.get('step', '-'):>6}"
+        f" {row['times_floor']:>8.1f}   {about + number(row['picture_s']):>9} {about + number(row['whole_picture_s']):>13}"
+        f" {shares.get('whole_picture', '-'):>6}   {number(row['first_step_s']):>12}"
+    )
+
+
+def step_lines(figures: list[dict]) -> list[str]:
+    """How the cost of a step depends on how many are taken, a line for each row that was timed with several counts."""
+    lines = []
+    for row in figures:
+        times = step_curve(row)
+        if len(times) > 1:
+            pairs = ", ".join(f"{count}: {number(taken / count)}" for count, taken in times)
+            lines.append(f"       {row['way']} {row['dtype']}, s a step when so many are taken: {pairs}")
+    return lines
+
+
+def step_curve(row: dict) -> list[tuple[int, float]]:
+    """Counts of steps, ascending, and the median seconds that so many took."""
+    counts = sorted({count for count, _ in row["samples"]})
+    return [(count, statistics.median(taken for done, taken in row["samples"] if done == count)) for count in counts]
+
+
+def floor_line(floor: dict) -> str:
+    rates = [f"{rate / 1e12:.3g} TFLOP/s in {dtype}" for dtype, rate in floor["matrix_flop_per_s"].items()]
+    return f"floor: {', '.join(rates)}, copying {floor['copy_byte_per_s'] / 1e9:.3g} GB/s"
+
+
+def load_line(load: dict) -> str:
+    extra = [
+        f"{gigabytes(load[f'extra_{place}_bytes'])} of {place} memory beside them"
+        for place in ("host", "device")
+        if load[f"extra_{place}_bytes"] is not None
+    ]
+    ratio = f"{number(load['load_s'])} s, reading once {number(load['read_s'])} s, ratio {load['ratio']:.2f}"
+    return "; ".join([f"load the {load['what']}'s weights, {gigabytes(load['file_bytes'])}: {ratio}", *extra])
+
+
+def memory_lines(memory: list[dict]) -> list[str]:
+    """A line for each way: the most memory that a picture takes, as torch's allocator or, failing that, counting says."""
+    peaks = [entry["allocated_bytes"] or entry["counted_bytes"] for entry in memory]
+    reference = next((peak for entry, peak in zip(memory, peaks) if entry["way"] == "reference"), None)
+    lines = []
+    for entry, peak in zip(memory, peaks):
+        known = "allocated" if entry["allocated_bytes"] else "counted"
+        ratio = f", ratio {peak / reference:.3f}" if reference else ""
+        lines.append(
+            f"memory for one picture, {entry['way']} {entry['dtype']}: {gigabytes(peak)} {known}{ratio}, "
+            f"of which {gigabytes(entry['weight_bytes'])} weights"
+        )
+    return lines
+
+
+def number(value: float) -> str:
+    """About three significant digits."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 4
+    return f"{value:.{digits}f}"
+
+
+def gigabytes(count: float) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
