@@ -15,7 +15,7 @@ _COMFYUIS_GROUPS = 32
 
 def load_model(path: str, dtype: torch.dtype | None, disable_dynamic: bool = False):
     """MODEL of a FlowInOne checkpoint; see `native_model`. Raises CheckpointError for any other file."""
-    tensors, config = checkpoint.load_network(path)
+    tensors, config = checkpoint.load_stored_network(path)
     part = _part(tensors, "velocity_network")
     # `native_model` lets go of each weight as it is copied, which takes effect only if nobody else holds it.
     del tensors
@@ -38,7 +38,8 @@ def load_encoder(network_path: str, vision_path: str, dtype: torch.dtype | None)
             "Load FlowInOne needs transformers 4.52 or newer, for Janus-Pro's vision tower; update it: pip install -U transformers"
         ) from error
 
-    tensors, config = checkpoint.load_network(network_path)
+    # As stored, to let the velocity network's 8-bit matrices be: dequantised they would be read whole.
+    tensors, config = checkpoint.load_stored_network(network_path)
     dtype = vision_dtype(dtype, comfy.model_management.text_encoder_device())
     tower, settings = checkpoint.load_vision(vision_path, dtype)
     vision = VisionEncoder.from_state_dict(tower, **settings)

@@ -9,6 +9,7 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.supported_models_base
+import comfy.utils
 import torch
 from torch import Tensor
 
@@ -72,11 +73,11 @@ class NativeVelocityNetwork(VelocityNetwork):
 
 
 class FlowInOneBase(comfy.model_base.BaseModel):
-    def __init__(self, model_config, device=None):
+    def __init__(self, model_config, device=None, weight_bytes: int | None = None):
         super().__init__(
             model_config, model_type=comfy.model_base.ModelType.FLOW, device=device, unet_model=NativeVelocityNetwork
         )
-        self.weight_bytes = comfy.model_management.module_size(self.diffusion_model)
+        self.weight_bytes = comfy.model_management.module_size(self.diffusion_model) if weight_bytes is None else weight_bytes
         self.activation_bytes = activation_bytes(self.diffusion_model.config, self.get_dtype_inference())
 
     def extra_conds(self, **kwargs) -> dict:
@@ -125,7 +126,9 @@ class FlowInOneModelConfig(comfy.supported_models_base.BASE):
         return False
 
     def get_model(self, state_dict, prefix="", device=None) -> FlowInOneBase:
-        return FlowInOneBase(self, device=device)
+        # Layers of ComfyUI's mixed precision have no matrices before they are loaded, which could be counted.
+        stored = sum(tensor.nbytes for tensor in state_dict.values()) if self.quant_config is not None else None
+        return FlowInOneBase(self, device=device, weight_bytes=stored)
 
 
 def native_model(
@@ -137,7 +140,8 @@ def native_model(
 ):
     """ComfyUI's MODEL around the velocity network with these tensors (`coarse.*`, `fine.*`).
 
-    Weights are kept in `dtype`; None lets ComfyUI choose for the device. `disable_dynamic` asks for the patcher that holds
+    Weights are kept in `dtype`; None lets ComfyUI choose for the device. 8-bit matrices, with their `weight_scale` and
+    `comfy_quant`, stay as they are, and `dtype` is the others' and what is computed in. `disable_dynamic` asks for the patcher that holds
     whole weights instead of paging them. `tensors` is emptied on the way.
     """
     device = comfy.model_management.get_torch_device()
@@ -150,6 +154,9 @@ def native_model(
             supported_dtypes=model_config.supported_inference_dtypes,
         )
     manual_cast = comfy.model_management.unet_manual_cast(dtype, device, model_config.supported_inference_dtypes)
+    model_config.quant_config = comfy.utils.detect_layer_quantization(tensors, "")
+    if model_config.quant_config is not None:
+        dtype = manual_cast = manual_cast or dtype
     model_config.set_inference_dtype(dtype, manual_cast)
     model = model_config.get_model(tensors, device=offload_device)
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher

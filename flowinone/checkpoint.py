@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .config import FlowInOneConfig
+from .eightbit import dequantising, eight_bit_layers, keeping
 from .layouts import Recipe, autoencoder_recipe, network_recipe, vision_recipe
 from .model.flowinone import FlowInOneModel, compare_tensors
 from .model.names import TRAINING_ONLY, native_name, upstream_name
@@ -32,11 +33,19 @@ def load_network(
 
     Head counts come from the file's metadata, as they do for the two other parts: all loaders give the tensors and what they lack.
     With `dtype` floating-point tensors are cast one by one. Without, on the CPU, the result stays memory-mapped.
+    8-bit matrices come out in `dtype`, or in that of the file's other weights.
     Raises CheckpointError if the file is not exactly such a network.
     """
     file = open_weights(path)
-    recipe, config = checked_network(file)
+    recipe, config = checked_network(file, dtype)
     return _read(file, recipe, dtype, device), config
+
+
+def load_stored_network(path: str | os.PathLike) -> tuple[dict[str, Tensor], FlowInOneConfig]:
+    """`load_network` with all tensors as they are stored: 8-bit matrices as ComfyUI loads them, each with `weight_scale` and `comfy_quant`."""
+    file = open_weights(path)
+    _, config = checked_network(file)
+    return _read(file, keeping(network_recipe(file), eight_bit_layers(file)), None, "cpu"), config
 
 
 def load_vision(
@@ -149,13 +158,16 @@ def recognise(file: WeightFile) -> Recognised:
     return Recognised("no weights known here", None, ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
 
 
-def checked_network(file: WeightFile) -> tuple[Recipe, FlowInOneConfig]:
-    """The recipe for a FlowInOne network, and its configuration; CheckpointError unless the file is exactly such."""
+def checked_network(file: WeightFile, dtype: torch.dtype | None = None) -> tuple[Recipe, FlowInOneConfig]:
+    """The recipe for a FlowInOne network, and its configuration; CheckpointError unless the file is exactly such.
+
+    8-bit matrices come out in `dtype`, or in that of the file's other weights.
+    """
     _expect(file, "network")
     foreign = [name for name in file if native_name(name) is None and not name.startswith(TRAINING_ONLY)]
     if foreign:
         raise _foreign(file, foreign)
-    recipe = network_recipe(file)
+    recipe = dequantising(network_recipe(file), file, eight_bit_layers(file), dtype)
     tensors, heads = outline(file, recipe), _head_counts(file)
     try:
         config = FlowInOneConfig.from_shapes({name: tensor.shape for name, tensor in tensors.items()}, **heads)

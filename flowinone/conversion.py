@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from .checkpoint import cast, checked_autoencoder, checked_network, checked_vision, outline, recognise
-from .layouts import Recipe, Source, janus_recipe, network_recipe
+from .eightbit import FORMATS, eight_bit_recipe
+from .layouts import Recipe, Source, janus_recipe
+from .model.names import upstream_name
 from .weightfile import DTYPE_CODES, CheckpointError, WeightFile, open_weights
 
 _LICENSES = {
@@ -38,7 +40,9 @@ def convert(
 
     A network comes out without its training-only tensors, Janus-Pro as vision tower and aligner under transformers'
     names, a VAE or Stable Diffusion checkpoint as the VAE alone. `to_upstream` gives the network CSU-JPG's names and
-    the vision encoder DeepSeek's; a VAE keeps its own. Floating-point tensors are cast to `dtype` if one is given.
+    the vision encoder DeepSeek's; a VAE keeps its own. Floating-point tensors are cast to `dtype` if one is given; of a network,
+    `torch.float8_e4m3fn` and `torch.int8` mean ComfyUI's 8-bit format (see `eightbit`). Without one, 8-bit matrices get the
+    dtype of their file's other weights.
 
     The metadata say what the file is and what it was first made from: a second conversion keeps the checksum and the
     licence that it finds. `progress` gets bytes done and in total; a source that is hashed counts like the target.
@@ -47,7 +51,9 @@ def convert(
     """
     file, target = open_weights(source), Path(target)
     _check_target(file, target, overwrite)
-    part, recipe, about = _plan(file, to_upstream)
+    part, recipe, about = _plan(file, to_upstream, dtype)
+    if dtype in FORMATS:
+        dtype = None  # cast within the recipe
     tensors = {name: cast(tensor, dtype, "meta") for name, tensor in outline(file, recipe).items()}
     # Widest dtype first, as safetensors does it, keeps every tensor aligned.
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
@@ -85,14 +91,22 @@ def convert(
             advance(tensor.nbytes)
 
 
-def _plan(file: WeightFile, to_upstream: bool) -> tuple[str, Recipe, dict[str, str]]:
+def _plan(file: WeightFile, to_upstream: bool, dtype: torch.dtype | None) -> tuple[str, Recipe, dict[str, str]]:
     """Which part of FlowInOne the file holds, how to make the target's tensors of it, and metadata of its own."""
     recognised = recognise(file)
     if recognised.part == "network":
-        recipe, config = checked_network(file)
+        recipe, config = checked_network(file, torch.float32 if dtype in FORMATS else dtype)
+        about = {"flowinone.config": json.dumps(dataclasses.asdict(config))}
+        if dtype in FORMATS:
+            if to_upstream:
+                raise CheckpointError(f"{file.path} can get the public implementation's names or 8-bit weights, not both; leave out one of them")
+            recipe = eight_bit_recipe(recipe, outline(file, recipe), dtype)
+            about["flowinone.dtype"] = f"bfloat16,{str(dtype).removeprefix('torch.')}"
         if to_upstream:
-            recipe = network_recipe(file, to_upstream=True)
-        return "network", recipe, {"flowinone.config": json.dumps(dataclasses.asdict(config))}
+            recipe = {upstream_name(name): source for name, source in recipe.items()}
+        return "network", recipe, about
+    if dtype in FORMATS and recognised.part is not None:
+        raise CheckpointError(f"{file.path} is {recognised.what}, and 8-bit weights are for FlowInOne networks alone; ask for bf16 or fp16")
     if recognised.part == "vision":
         recipe, _ = checked_vision(file)
         return "vision", _chained(janus_recipe(recipe), recipe) if to_upstream else recipe, {}

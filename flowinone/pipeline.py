@@ -17,6 +17,7 @@ from . import checkpoint as weights
 from . import mini as bundled
 from .autoencoder import autoencoder_from_state_dict, decode_latents, image_latents
 from .config import FlowInOneConfig
+from .eightbit import is_quantised, quantise_modules
 from .lora import add_lora
 from .lora import load_lora as read_lora
 from .model import FlowInOneModel
@@ -67,8 +68,9 @@ class FlowInOnePipeline(DiffusionPipeline):
         """Load the three parts from weights files as they are published, or as `flowinone convert` writes them.
 
         `checkpoint`: flowinone_256px, .pth or safetensors. `vision`: Janus-Pro-1B, a file or its folder; only the tower and the
-        aligner are read. `vae`: a Stable Diffusion 1.x autoencoder or checkpoint. Without `dtype` each part keeps its file's;
-        without `device` they go to the CPU. Raises CheckpointError for a file that is not what its place needs.
+        aligner are read. `vae`: a Stable Diffusion 1.x autoencoder or checkpoint. Without `dtype` each part keeps its file's,
+        and 8-bit matrices get that of the others; without `device` they go to the CPU. Raises CheckpointError for a file that is not
+        what its place needs.
         """
         device = torch.device("cpu" if device is None else device)
         network, config = weights.load_network(checkpoint, dtype, device)
@@ -161,11 +163,27 @@ class FlowInOnePipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return FlowInOnePipelineOutput(images=images) if return_dict else (images,)
 
+    def quantize(self, kind: str = "int8") -> int:
+        """Keep the network's large matrices in 8 bits, "int8" or "float8", by torchao; how many. int8 is the more exact.
+
+        Half of bfloat16's memory: do it before `to` moves the pipeline to a GPU, and after `load_lora`.
+        Raises ImportError without torchao, ValueError for another kind and the second time.
+        """
+        return quantise_modules(self.model.velocity_network, kind)
+
+    def save_pretrained(self, *arguments, **settings) -> None:
+        """diffusers' own. Raises ValueError after `quantize`, whose tensors it cannot write."""
+        if is_quantised(self.model.velocity_network):
+            raise ValueError("a pipeline cannot be saved after quantize; save it before, or make an 8-bit file with `flowinone convert`")
+        super().save_pretrained(*arguments, **settings)
+
     def load_lora(self, path: str | os.PathLike, strength: float = 1.0) -> int:
         """Add a LoRA of `flowinone train` to the network's weights; how many matrices it changed. The negative strength takes it away.
 
-        Raises CheckpointError for other files, ValueError for a LoRA of another network.
+        Raises CheckpointError for other files, ValueError for a LoRA of another network and after `quantize`.
         """
+        if is_quantised(self.model.velocity_network):
+            raise ValueError("a LoRA cannot be added to 8-bit weights; call load_lora before quantize")
         return add_lora(self.model.velocity_network, read_lora(path), strength)
 
     def enable_sequential_cpu_offload(self, *arguments, **settings) -> None:

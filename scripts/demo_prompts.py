@@ -19,15 +19,15 @@ from flowinone.training.scenes import SCENE_TASKS, example, plan
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "mini"
 SEEDS = {
-    "class_to_image": 0,
-    "text_to_image": 0,
-    "text_in_image": 0,
-    "text_box": 0,
-    "visual_marker": 0,
-    "doodle": 0,
-    "point_force": 0,
-    "wind": 0,
-    "trajectory": 0,
+    "class_to_image": 2,
+    "text_to_image": 6,
+    "text_in_image": 1,
+    "text_box": 81,
+    "visual_marker": 1,
+    "doodle": 1,
+    "point_force": 20,
+    "wind": 11,
+    "trajectory": 29,
 }
 SIDE = 512
 """Pixels of a photo, and of a prompt as ComfyUI composes it."""

@@ -53,7 +53,7 @@ def start(batch):
 
 def own_answer(model, batch):
     source, image_latent = start(batch)
-    return pack("comfyui_flowinone.sampling").sample(model, source, image_latent, [False] * batch, 2, 3.0, "euler")
+    return pack("comfyui_flowinone.sampling").sample(model, source, image_latent, [False] * batch, 2, pack("flowinone.sampling").Guidance(3.0), "euler")
 
 
 def native_answer(model, batch):
@@ -111,6 +111,51 @@ def eight_bit_flag() -> dict:
     return {"dtypes": sorted(dtypes), "relative difference": float(difference)}
 
 
+def eight_bit_files() -> dict:
+    """Networks in ComfyUI's 8-bit format: what they hold and answer, whole and a layer at a time, with and without a LoRA."""
+    expected = own_answer(model(), 2)
+    key = "diffusion_model.coarse.blocks.0.mlp.w0.weight"
+    update = torch.randn(128, 64, generator=torch.Generator().manual_seed(2)) / 8
+    patched = model()
+    patched.add_patches({key: ("diff", (update,))}, 2.0)
+    expected_patched = own_answer(patched, 2)
+
+    def error(answer, expected):
+        return float((answer - expected).norm() / expected.norm())
+
+    def velocity(network):
+        source, image_latent = start(2)
+        flags = torch.zeros(2, dtype=torch.bool)
+        with torch.inference_mode():
+            return network.velocity(source, torch.tensor([0.3, 0.7]), image_latent, flags, flags)
+
+    found = {"lora": error(expected_patched, expected)}
+    for kind in ("fp8", "int8"):
+        path = str(Path(EXCHANGE, f"network_{kind}.safetensors"))
+        load = pack("comfyui_flowinone.loading").load_model
+        small = load(path, None)
+        network, device = small.model.diffusion_model, small.load_device
+        layer = network.coarse.blocks[0].mlp.w0
+        found[kind] = {
+            "dtype": str(layer.weight._qdata.dtype),
+            "operations": type(layer).__qualname__,
+            "bytes": memory.module_size(network),
+            "promised": small.model.weight_bytes,
+            "difference": error(own_answer(small, 2), expected),
+            "native": error(native_answer(small, 2), expected),
+            "float8 asked for": error(own_answer(load(path, torch.float8_e4m3fn), 2), expected),
+        }
+        small.add_patches({key: ("diff", (update,))}, 2.0)
+        found[kind]["patched"] = error(own_answer(small, 2), expected_patched)
+        small.unpatch_model(device)
+        small.patch_model(device, lowvram_model_memory=0)
+        whole = velocity(network)
+        small.unpatch_model(device)
+        small.patch_model(device, lowvram_model_memory=1)
+        found[kind]["streamed"] = error(velocity(network), whole)
+    return found
+
+
 def parts() -> dict:
     """Batches that are larger than the free memory, which is made up."""
     whole = model()
@@ -159,4 +204,4 @@ def autoencoders() -> dict:
     return found
 
 
-print(json.dumps({check.__name__: check() for check in (low_vram, eight_bit_flag, parts, promises, offloading, autoencoders)}))
+print(json.dumps({check.__name__: check() for check in (low_vram, eight_bit_flag, eight_bit_files, parts, promises, offloading, autoencoders)}))

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from flowinone.checkpoint import load_network
-from tests.host.comfyui.client import ExecutionInterrupted
+from flowinone.conversion import convert
+from tests.host.comfyui.client import ExecutionFailed, ExecutionInterrupted
 from tests.host.comfyui.prompt import node
 from tests.host.conftest import LOADER
 from tests.host.test_comfyui_server import Events
@@ -105,6 +106,27 @@ def test_8_bit_weights_take_a_quarter_and_answer_nearly_the_same(client, answer)
     small = answer(nodes={"load": node("FlowInOneLoader", **(LOADER | {"dtype": "float8_e4m3fn"}))})
     assert loaded_bytes(client, "FlowInOneBase") < 0.4 * full
     assert 0 < np.abs(small - whole).mean() < 12
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float8_e4m3fn, 8), (torch.int8, 5)], ids=["fp8", "int8"])
+def test_a_file_in_comfyuis_8_bit_format_is_recognised_by_itself(server, answer, own, dtype, bound):
+    folder = server.base / "models" / "flowinone"
+    name = f"tiny_{str(dtype).removeprefix('torch.')}.safetensors"
+    convert(folder / "flowinone_tiny.safetensors", folder / name, dtype)
+    small = {"load": node("FlowInOneLoader", **(LOADER | {"checkpoint": name, "dtype": "default"}))}
+    whole = answer()
+    for road in (answer, own):
+        assert 0 < np.abs(road(nodes=small) - whole).mean() < bound
+
+
+def test_a_damaged_8_bit_file_is_refused_in_the_loader(server, answer):
+    folder = server.base / "models" / "flowinone"
+    convert(folder / "flowinone_tiny.safetensors", folder / "damaged.safetensors", torch.int8, overwrite=True)
+    tensors = load_file(folder / "damaged.safetensors")
+    del tensors["velocity_network.fine.upsample.projection.weight_scale"]
+    save_file(tensors, folder / "damaged.safetensors")
+    with pytest.raises(ExecutionFailed, match="damaged.safetensors is quantised and lacks velocity_network.fine.upsample.projection.weight_scale"):
+        answer(nodes={"load": node("FlowInOneLoader", **(LOADER | {"checkpoint": "damaged.safetensors"}))})
 
 
 def loaded_bytes(client, kind):
