@@ -63,4 +63,4 @@ def steps_from(velocity: Velocity, source: Tensor, count: int) -> Tensor:
 
 
 def _callable(model: FlowInOneModel):
-    return lambda x, t, image_latent, null, bypass: model.velocity(x, t, image_latent, null=null, bypass=bypass)
+    return lambda x, t, image_latent, null, bypass: model.velocity(x, t, image_latent, null=null, bypass=bypass, dual=True)

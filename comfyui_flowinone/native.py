@@ -58,6 +58,7 @@ class NativeVelocityNetwork(VelocityNetwork):
         image_latent: Tensor,
         null: Tensor,
         bypass: Tensor,
+        dual: bool | None = None,
         upstream_step: float | None = None,
         **_,
     ) -> Tensor:
@@ -65,11 +66,13 @@ class NativeVelocityNetwork(VelocityNetwork):
         t, speed = 1 - sigma, 1.0
         if upstream_step is not None:
             t, speed = upstream_time(t, upstream_step)
-        return -speed * super().forward(x, t, image_latent, null.bool(), bypass.bool())
+        return -speed * super().forward(x, t, image_latent, null.bool(), bypass.bool(), dual)
 
-    def velocity(self, x: Tensor, t: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
+    def velocity(
+        self, x: Tensor, t: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor, dual: bool | None = None
+    ) -> Tensor:
         """`flowinone.FlowInOneModel.velocity`'s counterpart for the pack's own sampler."""
-        return super().forward(x, t, image_latent, null, bypass)
+        return super().forward(x, t, image_latent, null, bypass, dual)
 
 
 class FlowInOneBase(comfy.model_base.BaseModel):
@@ -78,12 +81,16 @@ class FlowInOneBase(comfy.model_base.BaseModel):
             model_config, model_type=comfy.model_base.ModelType.FLOW, device=device, unet_model=NativeVelocityNetwork
         )
         self.weight_bytes = comfy.model_management.module_size(self.diffusion_model) if weight_bytes is None else weight_bytes
-        self.activation_bytes = activation_bytes(self.diffusion_model.config, self.get_dtype_inference())
+        dtype = self.get_dtype_inference()
+        self.activation_bytes = activation_bytes(self.diffusion_model.config, dtype)
+        largest = self.diffusion_model.fine.upsample.projection
+        self.largest_matrix_bytes = largest.in_features * largest.out_features * dtype.itemsize
 
     def extra_conds(self, **kwargs) -> dict:
         conds = super().extra_conds(**kwargs)
         for name in ("image_latent", "null", "bypass"):
             conds[name] = comfy.conds.CONDRegular(kwargs[f"flowinone_{name}"])
+        conds["dual"] = comfy.conds.CONDConstant(not kwargs["flowinone_bypass"].all())
         conds["upstream_grid"] = comfy.conds.CONDConstant(kwargs["flowinone_upstream_grid"])
         return conds
 
@@ -100,8 +107,9 @@ class FlowInOneBase(comfy.model_base.BaseModel):
         return in_parts(denoised, self.samples_at_once(x.device), x, t, image_latent, null, bypass)
 
     def samples_at_once(self, device: torch.device) -> int:
-        """How many samples find room in the device's free memory."""
-        return max(1, int(comfy.model_management.get_free_memory(device) / self.activation_bytes))
+        """How many samples find room in the device's free memory, beside the largest matrix, which may have to be fetched or cast."""
+        room = comfy.model_management.get_free_memory(device) - self.largest_matrix_bytes
+        return max(1, int(room / self.activation_bytes))
 
     def memory_required(self, input_shape, cond_shapes=None) -> int:
         """Bytes beside the weights for that many samples, or for as many as the device can hold: of larger batches, part after part is answered."""

@@ -1,5 +1,7 @@
 """The pack's own sampling: FlowInOne's solvers on a ComfyUI MODEL, with its progress bar, previews and Cancel."""
 
+import functools
+
 import comfy.model_management
 import latent_preview
 import torch
@@ -36,12 +38,13 @@ def sample(
     device, dtype = model.load_device, model.model.get_dtype_inference()
     before, stages = stage
     report = latent_preview.prepare_callback(model, stages * steps)
+    evaluate = functools.partial(network.velocity, dual=not all(bypass))
 
     def velocity(x: Tensor, t: Tensor, latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
         # A solver may evaluate several times a step; Cancel is heard before each.
         comfy.model_management.throw_exception_if_processing_interrupted()
         count = model.model.samples_at_once(device)
-        return in_parts(network.velocity, count, x.to(dtype), t, latent.to(dtype), null, bypass).float()
+        return in_parts(evaluate, count, x.to(dtype), t, latent.to(dtype), null, bypass).float()
 
     guided = guided_velocity(
         velocity,

@@ -150,8 +150,9 @@ class FlowInOnePipeline(DiffusionPipeline):
         noise = draw_noise(seeds, config.latent_shape) if sample_posterior else (None, None)
         source, image_latent = self.encode([as_rgb(picture) for picture in pictures], *noise)
 
+        dual = not all(bypasses)
         velocity = guided_velocity(
-            lambda x, t, latent, null, bypass: self.model.velocity(x, t, latent, null=null, bypass=bypass),
+            lambda x, t, latent, null, bypass: self.model.velocity(x, t, latent, null=null, bypass=bypass, dual=dual),
             image_latent,
             torch.tensor(bypasses, device=source.device),
             guidance,

@@ -75,6 +75,36 @@ class Indicator(nn.Module):
         return values[:, None, None].expand(-1, 1, self.width)
 
 
+class FeatureMaps:
+    """A stage's feature maps [B, N, D], which arrive one after the other, side by side on channels.
+
+    Each goes straight to its place in one tensor, and the stage itself looks it up there: nothing is held twice. That writes over
+    memory which gradients would need; with `apart` the maps stay by themselves until all are there.
+    """
+
+    def __init__(self, count: int, apart: bool):
+        self.count, self.apart = count, apart
+        self.maps: list[Tensor] = []
+        self.whole: Tensor | None = None
+
+    def add(self, features: Tensor) -> Tensor:
+        """Take the next map; the same [B, N, D], to hold in its stead."""
+        if not self.apart:
+            batch, tokens, width = features.shape
+            if self.whole is None:
+                self.whole = features.new_empty(tokens, batch, self.count * width)
+            start = len(self.maps) * width
+            features = self.whole[..., start : start + width].transpose(0, 1).copy_(features)
+        self.maps.append(features)
+        return features
+
+    def without_first_token(self) -> Tensor:
+        """All maps, [N - 1, B, count · D]: tokens come before samples, as what is left is one piece of memory then."""
+        if self.apart:
+            return torch.cat([features[:, 1:].transpose(0, 1) for features in self.maps], dim=-1)
+        return self.whole[1:]
+
+
 class CoarseStage(nn.Module):
     def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn):
         super().__init__()
@@ -89,21 +119,35 @@ class CoarseStage(nn.Module):
         self.output_layer = VelocityHead(width, config.latent_channels, **factory)
 
     def forward(
-        self, x: Tensor, tau: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor
-    ) -> list[Tensor]:
-        """The feature maps [B, h, w, D] before the first block and after every block; the last one is the stage's result."""
+        self,
+        x: Tensor,
+        tau: Tensor,
+        image_latent: Tensor,
+        null: Tensor,
+        bypass: Tensor,
+        dual: bool | None = None,
+        frugal: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """The stage's result [B, h, w, D], and the feature maps before the first block and after every block, [h, w, B, (n + 1) · D].
+
+        `dual` is `FlowInOneModel.velocity`'s, `frugal` is `VelocityNetwork`'s.
+        """
         tokens = self.input_layer(x)  # [B, h, w, D]
         grid = tokens.shape[1:3]
         indicator = self.indicator(null, tokens.dtype)  # [B, 1, D]
         tokens = torch.cat([indicator, tokens.flatten(1, 2)], dim=1)  # [B, 1 + h·w, D]
         # With every sample bypassed the image is not looked at, which saves a fifth of the arithmetic.
+        if dual is None:
+            dual = not bypass.all()
         image_tokens = None
-        if not bypass.all():
+        if dual:
             image_tokens = torch.cat([indicator, self.image_latent_layer(image_latent).flatten(1, 2)], dim=1)
 
-        features = [tokens, *u_shaped(tokens, self.blocks, self.skip_denses, tau, image_tokens, bypass)]
-        return [feature[:, 1:].unflatten(1, grid) for feature in features]
+        maps = FeatureMaps(len(self.blocks) + 1, apart=torch.is_grad_enabled() or not frugal)
+        maps.add(tokens)
+        result = u_shaped(tokens, self.blocks, self.skip_denses, tau, image_tokens, bypass, keep=maps.add)
+        return result[:, 1:].unflatten(1, grid), maps.without_first_token().unflatten(0, grid)
 
     def velocity(self, features: Tensor, tau: Tensor) -> Tensor:
-        """Coarse velocity [B, C, h, w] from the stage's last feature map; only the training loss reads it."""
+        """Coarse velocity [B, C, h, w] from the stage's result; only the training loss reads it."""
         return self.output_layer(features, tau)

@@ -1,17 +1,18 @@
 """The fine stage: a U of ConvNeXt-like blocks at the latent's own resolution, fed with every feature map of the coarse stage."""
 
-from collections.abc import Sequence
+import functools
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recomputed
 
 from ..config import FlowInOneConfig
 from .layers import GatedMLP, PatchEmbedding, VelocityHead, skip_denses, u_shaped
-from .time import TimeLayerNorm
+from .time import TimeLayerNorm, layer_norm
 
 
 class Upsample(nn.Module):
-    """Coarse features [B, h, w, D] -> [B, h·p, w·p, d]; each coarse cell becomes a p x p patch, row-major."""
+    """Coarse features [h, w, B, D] -> [B, h·p, w·p, d]; each coarse cell becomes a p x p patch, row-major."""
 
     def __init__(self, width_in: int, width_out: int, patch: int, *, dtype=None, device=None, operations=nn):
         super().__init__()
@@ -20,11 +21,24 @@ class Upsample(nn.Module):
         self.projection = operations.Linear(width_in, width_out * patch * patch, dtype=dtype, device=device)
         self.norm_out = TimeLayerNorm(width_out, dtype, device)
 
-    def forward(self, features: Tensor, tau: Tensor) -> Tensor:
-        cells = self.projection(self.norm_in(features, tau))
-        cells = cells.unflatten(-1, (self.patch, self.patch, -1))  # [B, h, w, p, p, d]
-        cells = cells.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # [B, h·p, w·p, d]
-        return self.norm_out(cells, tau)
+    def forward(self, features: Tensor, tau: Tensor, frugal: bool = True) -> Tensor:
+        """`frugal` is `VelocityNetwork`'s; it overwrites the features where no gradients are wanted."""
+        cells = self.projection(self._normed(features, tau, frugal))
+        cells = cells.unflatten(-1, (self.patch, self.patch, -1)).permute(2, 0, 3, 1, 4, 5)  # [B, h, p, w, p, d]
+        return self.norm_out(cells.flatten(3, 4).flatten(1, 2), tau)
+
+    def _normed(self, features: Tensor, tau: Tensor, frugal: bool) -> Tensor:
+        gain, offset = self.norm_in.weight(tau), self.norm_in.bias(tau)  # [B, D]
+        # D is 66 feature maps together: in float32, and with what the norm is made of, they would be most of the memory that an
+        # evaluation needs. So only one row of cells is normed at a time, in place, or once more when its gradients are made.
+        if not frugal:
+            return layer_norm(features, gain, offset)
+        if torch.is_grad_enabled():
+            again = functools.partial(recomputed, layer_norm, use_reentrant=False, preserve_rng_state=False)
+            return torch.stack([again(row, gain, offset) for row in features])
+        for row in features:
+            row.copy_(layer_norm(row, gain, offset))
+        return features
 
 
 class FineBlock(nn.Module):
@@ -54,10 +68,7 @@ class FineStage(nn.Module):
         self.skip_denses = skip_denses(width, config.fine_blocks, **factory)
         self.output_layer = VelocityHead(width, config.latent_channels, **factory)
 
-    def forward(self, x: Tensor, tau: Tensor, coarse_features: Sequence[Tensor]) -> Tensor:
-        """Velocity [B, C, H, W] at x [B, C, H, W], given the coarse stage's feature maps [B, h, w, D]."""
-        features = self.input_layer(x) + self.upsample(torch.cat(list(coarse_features), dim=-1), tau)  # [B, H, W, d]
-        # Only the last features count; a list of all would keep 33 maps alive.
-        for last in u_shaped(features, self.blocks, self.skip_denses, tau):
-            pass
-        return self.output_layer(last, tau)
+    def forward(self, x: Tensor, tau: Tensor, upsampled: Tensor) -> Tensor:
+        """Velocity [B, C, H, W] at x [B, C, H, W], given what `upsample` made of the coarse stage, [B, H, W, d]."""
+        features = u_shaped(self.input_layer(x) + upsampled, self.blocks, self.skip_denses, tau)
+        return self.output_layer(features, tau)

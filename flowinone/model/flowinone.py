@@ -72,12 +72,14 @@ class FlowInOneModel(nn.Module):
         *,
         null: Tensor,
         bypass: Tensor,
+        dual: bool | None = None,
         return_coarse: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Velocity [B, C, H, W], in x's dtype, of latents x [B, C, H, W] at times t [B] in 0..1 (0 source, 1 image).
 
         `image_latent` [B, C, H, W] is the prompt image through the autoencoder; `null` [B] bool picks the unconditional branch,
-        `bypass` [B] bool turns the dual path off. With `return_coarse` also the coarse velocity [B, C, H/2, W/2] of the training loss.
+        `bypass` [B] bool turns the dual path off. `dual` is whether any sample takes it: callers who know spare the device the pause of
+        being asked. With `return_coarse` also the coarse velocity [B, C, H/2, W/2] of the training loss.
         Raises ValueError for shapes that do not fit each other or this checkpoint.
         """
         batch = x.shape[0]
@@ -95,6 +97,7 @@ class FlowInOneModel(nn.Module):
             image_latent.to(device, dtype),
             null.to(device, torch.bool),
             bypass.to(device, torch.bool),
+            dual,
             coarse=return_coarse,
         )
         return (velocity.to(x.dtype), coarse.to(x.dtype)) if return_coarse else velocity.to(x.dtype)

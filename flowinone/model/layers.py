@@ -1,6 +1,6 @@
 """Pieces that both stages of the velocity network are made of."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +69,17 @@ class VelocityHead(nn.Module):
         return self.conv(self.norm(x, tau).permute(0, 3, 1, 2))
 
 
-def u_shaped(features: Tensor, blocks: nn.ModuleList, merges: nn.ModuleList, *context) -> Iterator[Tensor]:
-    """The features [..., D] after every block of a U: each outgoing block first merges its mirrored block's output."""
+def u_shaped(
+    features: Tensor,
+    blocks: nn.ModuleList,
+    merges: nn.ModuleList,
+    *context,
+    keep: Callable[[Tensor], Tensor] = lambda features: features,
+) -> Tensor:
+    """The features [..., D] after the last block of a U, whose outgoing blocks first merge their mirrored blocks' outputs.
+
+    `keep` is given the features after every block, and gives what the mirrored block is to merge, the same values.
+    """
     mirrored = []
     half = len(merges)
     for number, block in enumerate(blocks):
@@ -78,9 +87,10 @@ def u_shaped(features: Tensor, blocks: nn.ModuleList, merges: nn.ModuleList, *co
         if merge >= 0:
             features = merges[merge](torch.cat([features, mirrored.pop()], dim=-1))
         features = block(features, *context)
+        kept = keep(features)
         if number < half:
-            mirrored.append(features)
-        yield features
+            mirrored.append(kept)
+    return features
 
 
 def skip_denses(width: int, blocks: int, *, dtype=None, device=None, operations=nn) -> nn.ModuleList:

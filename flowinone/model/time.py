@@ -30,7 +30,7 @@ class TimeDependentParameter(nn.Module):
             parameter.to(tau.device, torch.float32)
             for parameter in (self.param0, self.param1, self.nodecay_weight, self.nodecay_bias)
         )
-        return param1 + torch.sigmoid((weight + 1) * tau[:, None] + bias) * (param0 - param1)
+        return torch.lerp(param1, param0, torch.sigmoid(torch.addcmul(bias, weight + 1, tau[:, None])))
 
 
 def _over_positions(values: Tensor, x: Tensor) -> Tensor:
@@ -51,8 +51,13 @@ class TimeRMSNorm(nn.Module):
         return (_over_positions(self.scale(tau), x) * (values / (rms + 1e-8))).to(x.dtype)
 
 
+def layer_norm(x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    """LayerNorm (eps 1e-5) over the last axis of x [..., C]; the float32 gain and offset broadcast over x."""
+    return torch.addcmul(offset, F.layer_norm(x.float(), x.shape[-1:], eps=1e-5), gain).to(x.dtype)
+
+
 class TimeLayerNorm(nn.Module):
-    """LayerNorm (eps 1e-5) over the last axis of x [B, ..., C] with gain and offset that depend on tau."""
+    """`layer_norm` of x [B, ..., C] with gain and offset that depend on tau."""
 
     def __init__(self, width: int, dtype=None, device=None):
         super().__init__()
@@ -60,5 +65,4 @@ class TimeLayerNorm(nn.Module):
         self.bias = TimeDependentParameter(width, dtype, device)
 
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
-        normed = F.layer_norm(x.float(), x.shape[-1:], eps=1e-5)
-        return (normed * _over_positions(self.weight(tau), x) + _over_positions(self.bias(tau), x)).to(x.dtype)
+        return layer_norm(x, _over_positions(self.weight(tau), x), _over_positions(self.bias(tau), x))

@@ -12,32 +12,57 @@ from .time import network_time
 class VelocityNetwork(nn.Module):
     """Two stages: a transformer on 2x2 patches and, on its features, a ConvNeXt at full latent resolution (paper, section 4)."""
 
+    frugal = True
+    """False: every feature map is kept, and the norm between the stages made of all at once, as the public implementation has it.
+
+    The velocities are the same; it is there to measure what is saved.
+    """
+
     def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn):
         super().__init__()
         self.config = config
         self.coarse = CoarseStage(config, dtype=dtype, device=device, operations=operations)
         self.fine = FineStage(config, dtype=dtype, device=device, operations=operations)
 
-    def forward(self, x: Tensor, t: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor, dual: bool | None = None
+    ) -> Tensor:
         """Velocity [B, C, H, W] in x's dtype; see `FlowInOneModel.velocity`."""
-        velocity, _ = self.both_velocities(x, t, image_latent, null, bypass, coarse=False)
+        velocity, _ = self.both_velocities(x, t, image_latent, null, bypass, dual, coarse=False)
         return velocity
 
     def both_velocities(
-        self, x: Tensor, t: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor, coarse: bool = True
+        self,
+        x: Tensor,
+        t: Tensor,
+        image_latent: Tensor,
+        null: Tensor,
+        bypass: Tensor,
+        dual: bool | None = None,
+        coarse: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
         """Fine [B, C, H, W] and, where `coarse` asks for it, coarse velocity [B, C, H/2, W/2]."""
         tau = network_time(t)
-        features = self.coarse(x, tau, image_latent, null, bypass)
-        velocity = self.fine(x, tau, features)
-        return velocity, self.coarse.velocity(features[-1], tau) if coarse else None
+        result, maps = self.coarse(x, tau, image_latent, null, bypass, dual, self.frugal)
+        upsampled = self.fine.upsample(maps, tau, self.frugal)
+        # The fine stage needs their memory.
+        del maps
+        velocity = self.fine(x, tau, upsampled)
+        return velocity, self.coarse.velocity(result, tau) if coarse else None
 
 
 def activation_bytes(config: FlowInOneConfig, dtype: torch.dtype) -> int:
-    """Bytes that one evaluation needs at its peak for each sample, beside weights and inputs.
+    """Bytes that one evaluation needs at its peak for each sample, beside weights and inputs, where no gradients are wanted.
 
-    That is at the fine stage's entrance: the coarse stage's maps, the same side by side, and their float32 norm in the making.
+    That is in the coarse stage: its feature maps, and beside them a block at work, its attention by plain products, as it is where
+    nothing better is at hand. In networks of other proportions it may be the norm of a row of the maps, or a block of the fine stage
+    with the features that wait for mirrored blocks.
     """
-    maps = config.coarse_size**2 * (config.coarse_blocks + 1) * config.coarse_width
-    fine = config.latent_size**2 * config.fine_width
-    return maps * (2 * dtype.itemsize + 3 * 4) + 2 * fine * dtype.itemsize
+    tokens, pixels, size = config.coarse_size**2 + 1, config.latent_size**2, dtype.itemsize
+    result = tokens * config.coarse_width * size
+    maps = (config.coarse_blocks + 1) * result
+    attention = 4 * tokens * (2 * config.coarse_heads * tokens + 8 * config.coarse_width)
+    mlp = tokens * (6 * config.coarse_width + 3 * config.coarse_mlp_width) * size
+    norm = 4 * 2 * (config.coarse_size + 1) * (config.coarse_blocks + 1) * config.coarse_width
+    fine = pixels * ((config.fine_blocks // 2 + 4) * config.fine_width + 3 * config.fine_mlp_width) * size
+    return max(maps + attention, maps + mlp, maps + norm + result, fine + result)

@@ -1,4 +1,4 @@
-"""What the network needs beside its weights, counted tensor by tensor at the released model's size."""
+"""What the network needs beside its weights, counted tensor by tensor at the released model's size and others."""
 
 import pytest
 import torch
@@ -7,18 +7,31 @@ from flowinone.config import FlowInOneConfig
 from flowinone.model import VelocityNetwork, activation_bytes
 from tests.counting import PeakBytes
 
+# Where a coarse block, the norm of a row and a fine block ask for most, in this order.
+NETWORKS = {
+    "released": FlowInOneConfig(),
+    "few tokens": FlowInOneConfig(
+        latent_size=8, coarse_width=128, coarse_heads=4, coarse_mlp_width=64, coarse_blocks=33, fine_width=32, fine_blocks=3, fine_mlp_width=32
+    ),
+    "small": FlowInOneConfig(
+        latent_size=16, coarse_width=128, coarse_heads=4, coarse_mlp_width=256, coarse_blocks=7, fine_width=96, fine_blocks=5, fine_mlp_width=192
+    ),
+}
+
 
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_an_evaluation_takes_the_bytes_that_are_promised(dtype, batch):
-    config = FlowInOneConfig()
+@pytest.mark.parametrize("proportions", NETWORKS)
+def test_an_evaluation_takes_the_bytes_that_are_promised(proportions, dtype, batch):
+    config = NETWORKS[proportions]
     network = VelocityNetwork(config, dtype=dtype, device="meta").requires_grad_(False)
     latent = torch.empty(batch, *config.latent_shape, dtype=dtype, device="meta")
     flags = torch.empty(batch, dtype=torch.bool, device="meta")
-    with PeakBytes() as counted:
+    with torch.no_grad(), PeakBytes() as counted:
         network(latent, torch.empty(batch, device="meta"), latent, flags, flags)
     promised = batch * activation_bytes(config, dtype)
-    assert 0.97 * promised <= counted.peak <= promised
+    # Times and flags are not worth a promise.
+    assert 0.97 * promised <= counted.peak <= promised + 64 * batch
 
 
 def test_counting_sees_what_lives_at_the_same_time():
