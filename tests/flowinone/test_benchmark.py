@@ -21,12 +21,15 @@ from flowinone.config import FlowInOneConfig
 from tests.conftest import relative_error
 from tests.counting import PeakBytes
 
-PROGRAM = Path(network.__file__)
+ROOT = Path(network.__file__).parents[1]
+# As a script, on a host whose torchvision needs what tests/conftest.py does for it.
+START = "import runpy, sys, tests.conftest; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+COMMAND = [sys.executable, "-c", START, network.__file__]
 QUICK = ["--device", "cpu", "--size", "tiny", "--dtype", "float32", "bfloat16", "--seconds", "1"]
 
 
 def program(*options, **settings):
-    return subprocess.run([sys.executable, PROGRAM, *options], capture_output=True, text=True, **settings)
+    return subprocess.run([*COMMAND, *options], cwd=ROOT, capture_output=True, text=True, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +189,8 @@ def test_the_plot_shows_a_line_for_every_way(finished):
 def test_an_interrupted_run_keeps_what_it_measured(tmp_path):
     # Far more batches than it will come to.
     batches = map(str, range(1, 100))
-    command = [sys.executable, PROGRAM, *QUICK, "--batch", *batches, "--json", tmp_path / "n.json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    command = [*COMMAND, *QUICK, "--batch", *batches, "--json", tmp_path / "n.json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as run:
         for line in run.stdout:
             if line.split()[:2] == ["1", "own"]:
                 break
