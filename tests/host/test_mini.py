@@ -65,12 +65,12 @@ def test_every_list_of_the_loader_begins_with_it_and_starts_there(client):
 
 def alike(one, other):
     """Within rounding, half a level of which is that Save Image cuts where the library rounds; guidance and the
-    autoencoder multiply it at a shape's edge."""
+    autoencoder multiply it at a shape's edge. Much more guidance than mini is used with can turn a shape into another."""
     difference = np.abs(one - other)
     return difference.max() <= 8 and difference.mean() < 0.75
 
 
-@pytest.mark.parametrize("settings", [dict(cfg=7.0), dict(cfg=1.0, bypass=True), dict(sample_posterior=True, seed=5, steps=7)])
+@pytest.mark.parametrize("settings", [dict(cfg=3.0), dict(cfg=1.0, bypass=True), dict(sample_posterior=True, seed=5, steps=7, cfg=2.0)])
 def test_both_roads_and_the_library_give_one_picture(answer, own, library, settings):
     native, ours = answer(nodes=LOAD, **settings), own(nodes=LOAD, **settings)
     assert native.shape == ours.shape == (128, 128, 3)

@@ -307,5 +307,7 @@ class ComfyPage:
             route.abort()
 
     def _hear(self, message) -> None:
-        if message.type in ("warning", "error"):
-            self.problems.append(f"{message.type}: {message.text} ({message.location.get('url')})")
+        place = message.location.get("url") or ""
+        # ComfyUI looks for the models of its own default graph, whenever it comes to that.
+        if message.type in ("warning", "error") and "/missingModelDownload" not in place:
+            self.problems.append(f"{message.type}: {message.text} ({place})")
