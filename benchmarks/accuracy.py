@@ -75,7 +75,8 @@ def main() -> None:
     settings = dict(sorted(settings.items(), key=lambda entry: runs_of(entry[1])))
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     pipeline = FlowInOnePipeline.mini(device=device)
-    fine = latents(pipeline, Setting(guidance_scale=options.guidance_scale, **FINE))
+    start = start_of(pipeline)
+    fine = latents(pipeline, start, Setting(guidance_scale=options.guidance_scale, **FINE))
 
     rows = []
     print(f"mini on {device.type}, torch {torch.__version__}, guidance {options.guidance_scale:g}, {options.count} prompts of each of {len(SCENE_TASKS)} tasks")
@@ -84,7 +85,7 @@ def main() -> None:
         for name, setting in settings.items():
             scores = examine(pipeline, count=options.count, setting=setting, progress=sys.stderr.isatty())
             score = scores.main.score
-            distance = float((latents(pipeline, setting) - fine).square().mean().sqrt())
+            distance = float((latents(pipeline, start, setting) - fine).square().mean().sqrt())
             low, high = score.interval
             print(f"{name:<36} {scores.main.runs:>6.4g} {score.share:>7.1%} {low:>6.1%}–{high:<6.1%} {scores.main.making:>6.3f} {distance:>7.4f}", flush=True)
             rows.append(dict(way=name, runs=scores.main.runs, right=score.right, count=score.count, seconds=scores.main.making, rms=distance))
@@ -95,14 +96,24 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
+Start = tuple[Tensor, Tensor, Tensor]
+"""Source and image latents [B, C, H, W] and bypass [B] of prompts."""
+
+
 @torch.no_grad()
-def latents(pipeline: FlowInOnePipeline, setting: Setting) -> Tensor:
-    """Where the flow ends for the first prompts of every task, [B, C, H, W]."""
+def start_of(pipeline: FlowInOnePipeline) -> Start:
+    """Where the flow starts for the first prompts of every task."""
     numbers = [(task, example_number(0, place)) for task in SCENE_TASKS for place in range(CLOSE)]
     made = [example(task, number, held_out=True, prompt_size=pipeline.vision.image_size) for task, number in numbers]
     noise = draw_noise([number for _, number in numbers], pipeline.model.velocity_network.config.latent_shape)
     source, image = pipeline.encode([one.input for one in made], *noise)
-    bypass = torch.tensor([one.prompt.bypass for one in made], device=source.device)
+    return source, image, torch.tensor([one.prompt.bypass for one in made], device=source.device)
+
+
+@torch.no_grad()
+def latents(pipeline: FlowInOnePipeline, start: Start, setting: Setting) -> Tensor:
+    """Where it ends, [B, C, H, W]."""
+    source, image, bypass = start
 
     def network(x: Tensor, t: Tensor, latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
         return pipeline.model.velocity(x, t, latent, null=null, bypass=bypass)
