@@ -101,8 +101,12 @@ def load_line(load: dict) -> str:
         for place in ("host", "device")
         if load[f"extra_{place}_bytes"] is not None
     ]
-    ratio = f"{number(load['load_s'])} s, reading once {number(load['read_s'])} s, ratio {load['ratio']:.2f}"
-    return "; ".join([f"load the {load['what']}'s weights, {gigabytes(load['file_bytes'])}: {ratio}", *extra])
+    ways = {"": load} | ({"from the disk ": load["from_disk"]} if load["from_disk"] else {})
+    times = [
+        f"{way}{number(taken['load_s'])} s, reading once {number(taken['read_s'])} s, ratio {taken['ratio']:.2f}"
+        for way, taken in ways.items()
+    ]
+    return f"load the {load['what']}'s weights, {gigabytes(load['file_bytes'])}: {'; '.join(times + extra)}"
 
 
 def memory_lines(memory: list[dict]) -> list[str]:

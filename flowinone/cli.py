@@ -148,7 +148,7 @@ def _add_weights(command: argparse.ArgumentParser) -> None:
 def _add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps …")
     command.add_argument(
-        "--dtype", choices=["auto", *DTYPES], default="auto", help="auto: fp32 on the CPU, else 16 bit"
+        "--dtype", choices=["auto", *DTYPES], default="auto", help="auto: 16 bit, or fp32 on a CPU that does not compute in bf16"
     )
 
 

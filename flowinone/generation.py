@@ -172,7 +172,9 @@ def _device(name: str) -> torch.device:
 
 def _suitable_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cpu":
-        return torch.float32
+        # Others convert every product from and to float32.
+        able = torch.cpu.get_capabilities()
+        return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
     return torch.bfloat16

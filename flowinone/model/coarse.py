@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..config import FlowInOneConfig
 from .layers import GatedMLP, PatchEmbedding, VelocityHead, attention, skip_denses, u_shaped
-from .time import TimeRMSNorm
+from .time import TimeRMSNorm, Times
 
 
 class SelfAttention(nn.Module):
@@ -16,8 +16,8 @@ class SelfAttention(nn.Module):
         self.query_key_value = operations.Linear(width, 3 * width, bias=False, dtype=dtype, device=device)
         self.dense = operations.Linear(width, width, dtype=dtype, device=device)
 
-    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
-        query, key, value = self.query_key_value(self.norm(x, tau)).chunk(3, dim=-1)
+    def forward(self, x: Tensor, times: Times) -> Tensor:
+        query, key, value = self.query_key_value(self.norm(x, times)).chunk(3, dim=-1)
         return self.dense(attention(query, key, value, self.heads))
 
 
@@ -37,9 +37,9 @@ class GatedCrossAttention(nn.Module):
             operations.Linear(2 * width, gate_width, **factory), nn.GELU(), operations.Linear(gate_width, 1, **factory)
         )
 
-    def forward(self, x: Tensor, image_tokens: Tensor, tau: Tensor) -> Tensor:
-        query = self.query(self.norm_query(x, tau))
-        key, value = self.key_value(self.norm_key_value(image_tokens, tau)).chunk(2, dim=-1)
+    def forward(self, x: Tensor, image_tokens: Tensor, times: Times) -> Tensor:
+        query = self.query(self.norm_query(x, times))
+        key, value = self.key_value(self.norm_key_value(image_tokens, times)).chunk(2, dim=-1)
         cross = self.dense(attention(query, key, value, self.heads))
         gate = torch.sigmoid(self.gate(torch.cat([x, cross], dim=-1)))  # [B, N, 1]
         return gate * cross
@@ -53,12 +53,12 @@ class CoarseBlock(nn.Module):
         self.cross_attention = GatedCrossAttention(config.coarse_width, config.coarse_heads, config.gate_width, **factory)
         self.mlp = GatedMLP(config.coarse_width, config.coarse_mlp_width, **factory)
 
-    def forward(self, x: Tensor, tau: Tensor, image_tokens: Tensor | None, bypass: Tensor) -> Tensor:
-        x = x + self.self_attention(x, tau)
+    def forward(self, x: Tensor, times: Times, image_tokens: Tensor | None, bypass: Tensor) -> Tensor:
+        x = x + self.self_attention(x, times)
         if image_tokens is not None:
-            cross = self.cross_attention(x, image_tokens, tau)
+            cross = self.cross_attention(x, image_tokens, times)
             x = x + cross.masked_fill(bypass[:, None, None], 0)
-        return x + self.mlp(x, tau)
+        return x + self.mlp(x, times)
 
 
 class Indicator(nn.Module):
@@ -121,7 +121,7 @@ class CoarseStage(nn.Module):
     def forward(
         self,
         x: Tensor,
-        tau: Tensor,
+        times: Times,
         image_latent: Tensor,
         null: Tensor,
         bypass: Tensor,
@@ -145,9 +145,9 @@ class CoarseStage(nn.Module):
 
         maps = FeatureMaps(len(self.blocks) + 1, apart=torch.is_grad_enabled() or not frugal)
         maps.add(tokens)
-        result = u_shaped(tokens, self.blocks, self.skip_denses, tau, image_tokens, bypass, keep=maps.add)
+        result = u_shaped(tokens, self.blocks, self.skip_denses, times, image_tokens, bypass, keep=maps.add)
         return result[:, 1:].unflatten(1, grid), maps.without_first_token().unflatten(0, grid)
 
-    def velocity(self, features: Tensor, tau: Tensor) -> Tensor:
+    def velocity(self, features: Tensor, times: Times) -> Tensor:
         """Coarse velocity [B, C, h, w] from the stage's result; only the training loss reads it."""
-        return self.output_layer(features, tau)
+        return self.output_layer(features, times)

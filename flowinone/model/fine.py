@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint as recomputed
 
 from ..config import FlowInOneConfig
 from .layers import GatedMLP, PatchEmbedding, VelocityHead, skip_denses, u_shaped
-from .time import TimeLayerNorm, layer_norm
+from .time import TimeLayerNorm, Times, layer_norm
 
 
 class Upsample(nn.Module):
@@ -21,14 +21,14 @@ class Upsample(nn.Module):
         self.projection = operations.Linear(width_in, width_out * patch * patch, dtype=dtype, device=device)
         self.norm_out = TimeLayerNorm(width_out, dtype, device)
 
-    def forward(self, features: Tensor, tau: Tensor, frugal: bool = True) -> Tensor:
+    def forward(self, features: Tensor, times: Times, frugal: bool = True) -> Tensor:
         """`frugal` is `VelocityNetwork`'s; it overwrites the features where no gradients are wanted."""
-        cells = self.projection(self._normed(features, tau, frugal))
+        cells = self.projection(self._normed(features, times, frugal))
         cells = cells.unflatten(-1, (self.patch, self.patch, -1)).permute(2, 0, 3, 1, 4, 5)  # [B, h, p, w, p, d]
-        return self.norm_out(cells.flatten(3, 4).flatten(1, 2), tau)
+        return self.norm_out(cells.flatten(3, 4).flatten(1, 2), times)
 
-    def _normed(self, features: Tensor, tau: Tensor, frugal: bool) -> Tensor:
-        gain, offset = self.norm_in.weight(tau), self.norm_in.bias(tau)  # [B, D]
+    def _normed(self, features: Tensor, times: Times, frugal: bool) -> Tensor:
+        gain, offset = self.norm_in.weight(times), self.norm_in.bias(times)  # [B, D]
         # D is 66 feature maps together: in float32, and with what the norm is made of, they would be most of the memory that an
         # evaluation needs. So only one row of cells is normed at a time, in place, or once more when its gradients are made.
         if not frugal:
@@ -50,9 +50,9 @@ class FineBlock(nn.Module):
         )
         self.mlp = GatedMLP(width, config.fine_mlp_width, dtype=dtype, device=device, operations=operations)
 
-    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+    def forward(self, x: Tensor, times: Times) -> Tensor:
         x = x + self.depthwise_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return x + self.mlp(x, tau)
+        return x + self.mlp(x, times)
 
 
 class FineStage(nn.Module):
@@ -68,7 +68,7 @@ class FineStage(nn.Module):
         self.skip_denses = skip_denses(width, config.fine_blocks, **factory)
         self.output_layer = VelocityHead(width, config.latent_channels, **factory)
 
-    def forward(self, x: Tensor, tau: Tensor, upsampled: Tensor) -> Tensor:
+    def forward(self, x: Tensor, times: Times, upsampled: Tensor) -> Tensor:
         """Velocity [B, C, H, W] at x [B, C, H, W], given what `upsample` made of the coarse stage, [B, H, W, d]."""
-        features = u_shaped(self.input_layer(x) + upsampled, self.blocks, self.skip_denses, tau)
-        return self.output_layer(features, tau)
+        features = u_shaped(self.input_layer(x) + upsampled, self.blocks, self.skip_denses, times)
+        return self.output_layer(features, times)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .time import TimeLayerNorm, TimeRMSNorm
+from .time import TimeLayerNorm, TimeRMSNorm, Times
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
@@ -39,7 +39,8 @@ class PatchEmbedding(nn.Module):
         self.positions = Positions(size, width, dtype, device)
 
     def forward(self, latent: Tensor) -> Tensor:
-        return self.positions(self.projection(latent).permute(0, 2, 3, 1))
+        # Linear layers copy their weights for every row of what is in another order of memory.
+        return self.positions(self.projection(latent).permute(0, 2, 3, 1).contiguous())
 
 
 class GatedMLP(nn.Module):
@@ -52,8 +53,8 @@ class GatedMLP(nn.Module):
         self.w1 = operations.Linear(width, hidden, dtype=dtype, device=device)
         self.w2 = operations.Linear(hidden, width, dtype=dtype, device=device)
 
-    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
-        normed = self.norm(x, tau)
+    def forward(self, x: Tensor, times: Times) -> Tensor:
+        normed = self.norm(x, times)
         return self.w2(F.gelu(self.w0(normed)) * self.w1(normed))
 
 
@@ -65,8 +66,8 @@ class VelocityHead(nn.Module):
         self.norm = TimeLayerNorm(width, dtype, device)
         self.conv = operations.Conv2d(width, channels, 3, padding=1, dtype=dtype, device=device)
 
-    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
-        return self.conv(self.norm(x, tau).permute(0, 3, 1, 2))
+    def forward(self, x: Tensor, times: Times) -> Tensor:
+        return self.conv(self.norm(x, times).permute(0, 3, 1, 2))
 
 
 def u_shaped(

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ..config import FlowInOneConfig
 from .coarse import CoarseStage
 from .fine import FineStage
-from .time import network_time
+from .time import TimeDependentParameter, Times, network_time
 
 
 class VelocityNetwork(nn.Module):
@@ -23,6 +23,7 @@ class VelocityNetwork(nn.Module):
         self.config = config
         self.coarse = CoarseStage(config, dtype=dtype, device=device, operations=operations)
         self.fine = FineStage(config, dtype=dtype, device=device, operations=operations)
+        self.time_dependent = [module for module in self.modules() if isinstance(module, TimeDependentParameter)]
 
     def forward(
         self, x: Tensor, t: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor, dual: bool | None = None
@@ -42,19 +43,19 @@ class VelocityNetwork(nn.Module):
         coarse: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
         """Fine [B, C, H, W] and, where `coarse` asks for it, coarse velocity [B, C, H/2, W/2]."""
-        tau = network_time(t)
-        result, maps = self.coarse(x, tau, image_latent, null, bypass, dual, self.frugal)
-        upsampled = self.fine.upsample(maps, tau, self.frugal)
+        times = Times(network_time(t), self.time_dependent)
+        result, maps = self.coarse(x, times, image_latent, null, bypass, dual, self.frugal)
+        upsampled = self.fine.upsample(maps, times, self.frugal)
         # The fine stage needs their memory.
         del maps
-        velocity = self.fine(x, tau, upsampled)
-        return velocity, self.coarse.velocity(result, tau) if coarse else None
+        velocity = self.fine(x, times, upsampled)
+        return velocity, self.coarse.velocity(result, times) if coarse else None
 
 
 def activation_bytes(config: FlowInOneConfig, dtype: torch.dtype) -> int:
     """Bytes that one evaluation needs at its peak for each sample, beside weights and inputs, where no gradients are wanted.
 
-    That is in the coarse stage: its feature maps, and beside them a block at work, its attention by plain products, as it is where
+    That is in the coarse stage: its feature maps, the values of all time-dependent parameters, and beside them a block at work, its attention by plain products, as it is where
     nothing better is at hand. In networks of other proportions it may be the norm of a row of the maps, or a block of the fine stage
     with the features that wait for mirrored blocks.
     """
@@ -63,6 +64,7 @@ def activation_bytes(config: FlowInOneConfig, dtype: torch.dtype) -> int:
     maps = (config.coarse_blocks + 1) * result
     attention = 4 * tokens * (2 * config.coarse_heads * tokens + 8 * config.coarse_width)
     mlp = tokens * (6 * config.coarse_width + 3 * config.coarse_mlp_width) * size
-    norm = 4 * 2 * (config.coarse_size + 1) * (config.coarse_blocks + 1) * config.coarse_width
+    times = 4 * ((6 * config.coarse_blocks + 4) * config.coarse_width + (config.fine_blocks + 4) * config.fine_width)
+    norm = 4 * 2 * config.coarse_size * (config.coarse_blocks + 1) * config.coarse_width
     fine = pixels * ((config.fine_blocks // 2 + 4) * config.fine_width + 3 * config.fine_mlp_width) * size
-    return max(maps + attention, maps + mlp, maps + norm + result, fine + result)
+    return times + max(maps + attention, maps + mlp, maps + norm + result, fine + result)

@@ -56,6 +56,8 @@ class TrainingConfig:
     `batch_size` is per process and step; a step takes `accumulation` of them. Times are in optimizer steps.
     `cache` is how many pairs to draw and encode once, in `cache_folder` (or the run's folder), and to train on again and again;
     0 draws a new pair every time. Caching does without the contrastive term, which looks at the target pictures.
+    The first `source_steps` steps train the prompt encoder alone, and the tower if it learns, to guess the target: from
+    scratch they save many more.
     `optimizer` muon learns in fewer steps from scratch; the released network was trained with adamw.
     `samples` are prompt pictures that are answered every `sample_every` steps.
     """
@@ -73,6 +75,7 @@ class TrainingConfig:
 
     seed: int = 0
     steps: int = 10_000
+    source_steps: int = 0
     batch_size: int = 4
     accumulation: int = 1
     optimizer: Kind = "adamw"
@@ -103,7 +106,7 @@ class TrainingConfig:
     def __post_init__(self):
         for name in ("steps", "batch_size", "accumulation", "log_every", "checkpoint_every", "keep", "sample_every", "sample_steps"):
             _least(name, getattr(self, name), 1)
-        for name in ("warmup", "workers", "cache"):
+        for name in ("source_steps", "warmup", "workers", "cache"):
             _least(name, getattr(self, name), 0)
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; expected more than 0")

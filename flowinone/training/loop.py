@@ -152,7 +152,7 @@ def _step(config: TrainingConfig, wrapped, optimizer, batches, step: int, accele
         chance = Chance.draw(config.seed, number, count, latent_shape, config.null_probability).to(accelerator.device)
         last = part == config.accumulation - 1
         with contextlib.nullcontext() if last else accelerator.no_sync(wrapped):
-            loss, terms = wrapped(on_device(batch, accelerator.device), chance)
+            loss, terms = wrapped(on_device(batch, accelerator.device), chance, step < config.source_steps)
             accelerator.backward(loss / config.accumulation)
         for name, term in {"loss": loss.detach(), **terms}.items():
             sums[name] = sums.get(name, 0) + term / config.accumulation

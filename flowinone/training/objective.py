@@ -56,11 +56,12 @@ class Objective(nn.Module):
         self.model, self.vision, self.vae, self.features = model, vision, vae, features
         self.kl_weight, self.contrastive_weight = kl_weight, contrastive_weight
 
-    def forward(self, batch: dict[str, Tensor], chance: Chance) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: dict[str, Tensor], chance: Chance, source_only: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its terms by name, of `vision` [B, 3, S, S], `image` and `target` [B, 3, H, W] pixels and `bypass` [B].
 
         What the frozen parts make of them serves in their place: `vision_encoded`, tokens, and `image_encoded` and
-        `target_encoded`, the autoencoder's moments.
+        `target_encoded`, the autoencoder's moments. With `source_only` the velocity network is left alone, and the prompt
+        encoder learns to guess the target.
         """
         if "vision_encoded" in batch:
             tokens = batch["vision_encoded"].float()
@@ -69,11 +70,15 @@ class Objective(nn.Module):
                 tokens = self.vision(batch["vision"])
         mean, logvar = self.model.encode_prompt(tokens)
         logvar = logvar.clamp(*losses.LOGVAR_RANGE)
+        with torch.no_grad():
+            target = self._latents(batch, "target", chance.target)
+        kl = self.kl_weight * losses.kl_divergence(mean, logvar).mean()
+        if source_only:
+            return _summed({"source": losses.source_loss(mean, target), "kl": kl})
+
         source = source_latent(mean, logvar, chance.source)
         with torch.no_grad():
             image = self._latents(batch, "image", chance.image)
-            target = self._latents(batch, "target", chance.target)
-
         target = losses.rotated_targets(target, chance.null)
         fine, coarse = self.model.velocity(
             losses.path(source, target, chance.times),
@@ -86,12 +91,12 @@ class Objective(nn.Module):
         velocity = losses.path_velocity(source, target)
         terms = {
             "flow": losses.velocity_loss(fine.float(), coarse.float(), velocity),
-            "kl": self.kl_weight * losses.kl_divergence(mean, logvar).mean(),
+            "kl": kl,
         }
         if self.features is not None and self.contrastive_weight:
             features, temperature = self.features(batch["target"])
             terms["contrastive"] = self.contrastive_weight * losses.contrastive_loss(source.flatten(1), features, temperature)
-        return sum(terms.values()), {name: term.detach() for name, term in terms.items()}
+        return _summed(terms)
 
     @property
     def trains_vision(self) -> bool:
@@ -101,3 +106,7 @@ class Objective(nn.Module):
         if f"{name}_encoded" in batch:
             return latents_of_moments(batch[f"{name}_encoded"].float(), noise)
         return image_latents(self.vae, batch[name], noise)
+
+
+def _summed(terms: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    return sum(terms.values()), {name: term.detach() for name, term in terms.items()}

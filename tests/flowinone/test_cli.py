@@ -27,7 +27,8 @@ COMMAND = [
 
 @pytest.fixture
 def weights(model_files):
-    return [part for name, path in model_files.items() for part in (f"--{name}", str(path))]
+    # The dtype of the pipelines that answers are compared with: auto takes the machine's.
+    return ["--dtype", "fp32", *(part for name, path in model_files.items() for part in (f"--{name}", str(path)))]
 
 
 @pytest.fixture

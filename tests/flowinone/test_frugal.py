@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flowinone import FlowInOneConfig, FlowInOnePipeline
 from flowinone.model import VelocityNetwork
+from flowinone.model.time import Times
 from flowinone.training.parts import recompute
 from tests.conftest import relative_error
 from tests.counting import PeakBytes
@@ -73,11 +74,11 @@ def test_maps_far_from_zero_cost_no_accuracy(dtype):
     generator = torch.Generator().manual_seed(2)
     # Means of many deviations, where formulas that subtract them late cancel.
     maps = (torch.randn(4, 4, 2, 384, generator=generator) + 30).to(dtype)
-    tau = torch.tensor([-0.4, 0.8])
-    exact = copy.deepcopy(upsample).double()(maps.double(), tau, frugal=False)
+    times = Times(torch.tensor([-0.4, 0.8]))
+    exact = copy.deepcopy(upsample).double()(maps.double(), times, frugal=False)
     with torch.no_grad():
-        theirs = relative_error(upsample(maps, tau, frugal=False), exact)
-        ours = relative_error(upsample(maps, tau), exact)
+        theirs = relative_error(upsample(maps, times, frugal=False), exact)
+        ours = relative_error(upsample(maps, times), exact)
     assert 0 < ours < 1.02 * theirs
 
 
@@ -114,7 +115,7 @@ def test_gradients_keep_no_norm_in_float32():
     peaks = []
     for frugal in (True, False):
         with PeakBytes() as counted:
-            upsample(maps, torch.empty(2, device="meta"), frugal)
+            upsample(maps, Times(torch.empty(2, device="meta")), frugal)
         peaks.append(counted.peak / (maps.numel() * 2))
     # The norm twice in 16 bit, in rows and whole, against two float32 forms that are kept and one on its way.
     assert peaks[0] < 2.6 and peaks[1] > 6
