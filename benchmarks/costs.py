@@ -66,9 +66,17 @@ def value_count(module: torch.nn.Module) -> int:
 
 
 def weight_bytes(pipeline: FlowInOnePipeline) -> int:
-    """Bytes of all three parts' weights."""
+    """Bytes of all three parts' weights, as they are stored."""
     parts = (pipeline.model, pipeline.vision, pipeline.vae)
-    return sum(parameter.nbytes for part in parts for parameter in part.parameters())
+    return sum(_stored_bytes(parameter) for part in parts for parameter in part.parameters())
+
+
+def _stored_bytes(tensor: torch.Tensor) -> int:
+    # Of torchao's 8-bit tensors `nbytes` tells what they would be in 16 bits.
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return tensor.nbytes
+    names, _ = tensor.__tensor_flatten__()
+    return sum(getattr(tensor, name).nbytes for name in names)
 
 
 def prompt_pictures(batch: int) -> list[Image.Image]:

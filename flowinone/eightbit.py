@@ -130,7 +130,8 @@ def keeping(recipe: Recipe, layers: dict[str, dict]) -> Recipe:
 def quantise_modules(network: nn.Module, kind: str) -> int:
     """Replace a velocity network's large matrices by torchao's 8-bit tensors, "int8" or "float8"; how many.
 
-    They are multiplied in the dtype of their inputs. Raises ValueError for another kind and a network that has such already,
+    Not the one between the stages: torchao makes a matrix whole again to multiply with it, and of that one, ten times as large as
+    any other, 8 bits save less than this takes. They are multiplied in the dtype of their inputs. Raises ValueError for another kind and a network that has such already,
     ImportError without torchao.
     """
     if kind not in ("int8", "float8"):
@@ -145,6 +146,7 @@ def quantise_modules(network: nn.Module, kind: str) -> int:
         name
         for name, module in network.named_modules()
         if isinstance(module, nn.Linear) and takes_8_bits(f"{_NETWORK}{name}.weight", module.weight.shape)
+        and module is not network.fine.upsample.projection
     }
     settings = Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig()
     quantize_(network, settings, filter_fn=lambda module, name: name in chosen)

@@ -1,7 +1,8 @@
 """Train mini, the small model that ships with the package, from nothing: python scripts/train_mini.py --out runs/mini
 
-Six stages: made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision
-tower that reads their words; the network behind them, frozen; if asked for, network and tower together. Each goes on where it was stopped.
+Made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision tower that reads
+their words; a network behind them, for its velocities; another's prompt encoder, which guesses answers, at first behind the
+tower, then together with it; and the network of both. Each stage goes on where it was stopped.
 """
 
 import argparse
@@ -57,8 +58,10 @@ def main() -> None:
     parser.add_argument("--autoencoder-steps", type=int, default=3600)
     parser.add_argument("--decoder-steps", type=int, default=4000)
     parser.add_argument("--reading-steps", type=int, default=2000)
-    parser.add_argument("--frozen-steps", type=int, default=5600)
-    parser.add_argument("--joint-steps", type=int, default=0)
+    parser.add_argument("--velocity-steps", type=int, default=5600)
+    parser.add_argument("--guess-steps", type=int, default=1500)
+    parser.add_argument("--word-steps", type=int, nargs=2, default=(2500, 3000), help="in two runs, for the rate falls in each")
+    parser.add_argument("--steps", type=int, default=5400)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out = options.out
@@ -71,21 +74,29 @@ def main() -> None:
     cache.encode("target", autoencoder_from_state_dict(tensors, **layout), torch.accelerator.current_accelerator() or torch.device("cpu"), torch.bfloat16)
     vae = train_decoder(DecoderConfig(str(out / "decoder"), str(vae), steps=options.decoder_steps, seed=SEED), cache)
     vision = train_reading(ReadingConfig(str(out / "reading"), TOWER, steps=options.reading_steps, seed=SEED), cache)
-    shared = dict(data=sources, vae=str(vae), cache_folder=str(out / "cache"), **LEARNING)
-    frozen = TrainingConfig(
-        str(out / "frozen"), mode="scratch", network=NETWORK, vision=str(vision), learning_rate=3e-3, warmup=200,
-        steps=options.frozen_steps, **shared,
-    )  # fmt: skip
-    run(frozen, options.processes)
-    network = out / "frozen" / "flowinone.safetensors"
-    if not options.joint_steps:
-        return ship(network, vision, vae, cache)
-    joint = TrainingConfig(
-        str(out / "joint"), mode="finetune", checkpoint=str(network), vision=str(vision),
-        train_vision=True, learning_rate=3e-4, warmup=100, steps=options.joint_steps, **shared,
-    )  # fmt: skip
-    run(joint, options.processes)
-    ship(out / "joint" / "flowinone.safetensors", out / "joint" / "vision.safetensors", vae, cache)
+    shared = dict(data=sources, warmup=100, vae=str(vae), cache_folder=str(out / "cache"), **LEARNING)
+
+    def stage(name: str, steps: int, rate: float, **fields) -> Path:
+        """Train in a folder of that name; where the network is."""
+        config = TrainingConfig(str(out / name), steps=steps, learning_rate=rate, **shared | fields)
+        run(config, options.processes)
+        return out / name / "flowinone.safetensors"
+
+    fresh = dict(mode="scratch", network=NETWORK, vision=str(vision))
+    velocity = stage("velocity", options.velocity_steps, 3e-3, warmup=200, **fresh)
+    encoder = stage("guess", options.guess_steps, 3e-3, source_steps=options.guess_steps, **fresh)
+    for name, steps, rate in zip(("words", "more_words"), options.word_steps, (1e-3, 1.5e-3)):
+        encoder = stage(name, steps, rate, source_steps=steps, checkpoint=str(encoder), vision=str(vision), train_vision=True)
+        vision = out / name / "vision.safetensors"
+    begun = joined(encoder, velocity, out / "begun.safetensors")
+    ship(stage("network", options.steps, 3e-3, checkpoint=str(begun), vision=str(vision)), vision, vae, cache)
+
+
+def joined(encoder: Path, velocity: Path, target: Path) -> Path:
+    """A network with the one's prompt encoder and the other's velocity network."""
+    files = {True: open_weights(encoder), False: open_weights(velocity)}
+    tensors = {name: files[name.startswith("context_encoder.")][name] for name in files[True]}
+    return write_weights(target, tensors, files[True].metadata)
 
 
 def run(config: TrainingConfig, processes: int) -> None:

@@ -86,6 +86,27 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(fields, tmp_path, 
     assert all(one[name].equal(other[name]) for name in one)
 
 
+def test_source_steps_teach_the_prompt_encoder_to_guess(fields, files, tmp_path):
+    _, models = files
+    before, _ = load_network(models["checkpoint"], torch.float32)
+    # Without an average, the weights are the last step's.
+    learning = dict(kl_weight=0.0, ema=0, optimizer="muon", source_steps=12)
+    seen = []
+    losses = run(fields(steps=12, **learning), on_step=lambda step, terms: seen.append(set(terms))).losses
+    assert seen == [{"loss", "source", "kl"}] * 12
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+    after, _ = load_network(tmp_path / "run" / "flowinone.safetensors")
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert "prompt_encoder.head.weight" in changed
+    assert all(name.startswith("prompt_encoder.") for name in changed)
+
+    # Then comes the flow, in the same run, and a resumed one knows where it is.
+    run(fields(steps=13, **learning), on_step=lambda step, terms: seen.append(set(terms)))
+    assert seen[12:] == [{"loss", "flow", "kl"}]
+    after, _ = load_network(tmp_path / "run" / "flowinone.safetensors")
+    assert not torch.equal(after["velocity_network.coarse.blocks.0.mlp.w0.weight"], before["velocity_network.coarse.blocks.0.mlp.w0.weight"])
+
+
 def test_stopping_saves_the_state_after_the_step(fields, tmp_path):
     def stop(step, terms):
         if step == 3:

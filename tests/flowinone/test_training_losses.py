@@ -70,3 +70,12 @@ def test_the_velocity_loss_weighs_the_coarse_stage_a_quarter():
     target = latents("velocity_target")
     fine, coarse = target + 1, losses.coarse_target(target) + 2
     same(losses.velocity_loss(fine, coarse, target), torch.tensor(1 + 4 / 4.0))
+
+
+def test_sources_are_to_be_wide_guesses_of_the_targets():
+    target = latents("x1")
+    assert losses.source_loss(1.5 * target, target) == 0
+    # A source that says nothing is off by the width that it should have.
+    silent = losses.source_loss(torch.zeros_like(target), target)
+    same(silent, (2.25 * target.square()).mean())
+    assert losses.source_loss(target, target) < silent
