@@ -150,7 +150,8 @@ def pipeline_from(
     place = _device(device)
     chosen = getattr(torch, dtype) if dtype else _suitable_dtype(place)
     if mini:
-        return FlowInOnePipeline.mini(chosen, place)
+        # So small that float32, which is the same on every CPU, costs nothing.
+        return FlowInOnePipeline.mini(chosen if dtype or place.type != "cpu" else torch.float32, place)
     if model is None:
         return FlowInOnePipeline.from_single_files(checkpoint, vision, vae, dtype=chosen, device=place)
     if not Path(model, "model_index.json").is_file():

@@ -255,8 +255,10 @@ class _Examination:
         device = self.pipeline.model.device
         source, image, bypass = (tensor.to(device) for tensor in (batch.source, batch.image, batch.bypass))
         bypass = torch.ones_like(bypass) if setting.bypass else bypass
+        dual = not (setting.bypass or batch.bypass.all())
         network = CountedNetwork(
-            lambda x, t, latent, null, bypass: self.pipeline.model.velocity(x, t, latent, null=null, bypass=bypass), self.bar.update
+            lambda x, t, latent, null, bypass: self.pipeline.model.velocity(x, t, latent, null=null, bypass=bypass, dual=dual),
+            self.bar.update,
         )
         velocity = CountedVelocity(guided_velocity(network, image, bypass, setting.guidance))
         latents = integrate(velocity, source, setting.solver, setting.steps)

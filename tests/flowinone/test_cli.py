@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from flowinone import FlowInOnePipeline, sampling
 from flowinone.cli import main
+from flowinone.generation import pipeline_from
 from tests import tiny
 
 COMMAND = [
@@ -84,6 +85,18 @@ def test_an_answer_is_the_pipelines_picture(prompts, weights, model_files, tmp_p
         Image.open(prompts / "b.jpg"), steps=2, guidance_scale=3.5, solver="heun", bypass=True, generator=4
     ).images[0]
     assert np.array_equal(np.asarray(Image.open(target)), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("able", "mini", "dtype"),
+    [({"avx512_bf16": True}, False, "bfloat16"), ({"amx_bf16": True}, False, "bfloat16"), ({"avx2": True}, False, "float32"),
+     ({"avx512_bf16": True}, True, "float32")],
+)  # fmt: skip
+def test_a_cpu_that_computes_in_bfloat16_does(able, mini, dtype, model_files, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    files = dict.fromkeys(model_files) if mini else {name: str(path) for name, path in model_files.items()}
+    pipe = pipeline_from(None, **files, device="cpu", mini=mini)
+    assert pipe.model.dtype == getattr(torch, dtype)
 
 
 def test_a_preset_counts_where_nothing_else_is_said(prompts, weights, model_files, tmp_path, capfd):

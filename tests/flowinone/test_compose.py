@@ -264,7 +264,7 @@ def test_generate_answers_documents_as_their_pictures(photo, weights, model_file
     assert compose(canvas, "--out", tmp_path / "canvas.png") == 0
     inputs = [drawn, canvas, tmp_path / "canvas.png", plain]
     out = tmp_path / "out"
-    arguments = ["--image", photo, "--out", out, "--steps", 1, "--batch-size", 4, *weights]
+    arguments = ["--image", photo, "--out", out, "--steps", 1, "--batch-size", 4, "--dtype", "fp32", *weights]
     assert main(["generate", *map(str, [*inputs, *arguments])]) == 0, capfd.readouterr().err
     answers = ["drawn.png", "canvas.json.png", "canvas.png.png", "plain.png"]
     assert sorted(os.listdir(out)) == sorted(answers)
