@@ -20,14 +20,14 @@ from flowinone.training.scenes import SCENE_TASKS, example, plan
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "mini"
 SEEDS = {
     "class_to_image": 2,
-    "text_to_image": 6,
-    "text_in_image": 1,
-    "text_box": 81,
-    "visual_marker": 1,
+    "text_to_image": 116,
+    "text_in_image": 5,
+    "text_box": 4,
+    "visual_marker": 3,
     "doodle": 1,
     "point_force": 20,
-    "wind": 11,
-    "trajectory": 29,
+    "wind": 201,
+    "trajectory": 39,
 }
 SIDE = 512
 """Pixels of a photo, and of a prompt as ComfyUI composes it."""

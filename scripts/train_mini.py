@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from flowinone import checkpoint, mini  # noqa: E402
 from flowinone.autoencoder import autoencoder_from_state_dict, latents_of_moments  # noqa: E402
+from flowinone.model.names import native_name  # noqa: E402
 from flowinone.training.autoencoder import AutoencoderConfig, DecoderConfig, train_autoencoder, train_decoder  # noqa: E402
 from flowinone.training.cache import PairCache  # noqa: E402
 from flowinone.training.config import Source, TrainingConfig, as_fields  # noqa: E402
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--velocity-steps", type=int, default=5600)
     parser.add_argument("--guess-steps", type=int, default=1500)
     parser.add_argument("--word-steps", type=int, nargs=2, default=(2500, 3000), help="in two runs, for the rate falls in each")
-    parser.add_argument("--steps", type=int, default=5400)
+    parser.add_argument("--steps", type=int, default=4000)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out = options.out
@@ -89,13 +90,14 @@ def main() -> None:
         encoder = stage(name, steps, rate, source_steps=steps, checkpoint=str(encoder), vision=str(vision), train_vision=True)
         vision = out / name / "vision.safetensors"
     begun = joined(encoder, velocity, out / "begun.safetensors")
-    ship(stage("network", options.steps, 3e-3, checkpoint=str(begun), vision=str(vision)), vision, vae, cache)
+    network = stage("network", options.steps, 3e-3, checkpoint=str(begun), vision=str(vision), source_weight=1.0)
+    ship(network, vision, vae, cache)
 
 
 def joined(encoder: Path, velocity: Path, target: Path) -> Path:
     """A network with the one's prompt encoder and the other's velocity network."""
     files = {True: open_weights(encoder), False: open_weights(velocity)}
-    tensors = {name: files[name.startswith("context_encoder.")][name] for name in files[True]}
+    tensors = {name: files[native_name(name).startswith("prompt_encoder.")][name] for name in files[True]}
     return write_weights(target, tensors, files[True].metadata)
 
 

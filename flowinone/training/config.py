@@ -57,7 +57,7 @@ class TrainingConfig:
     `cache` is how many pairs to draw and encode once, in `cache_folder` (or the run's folder), and to train on again and again;
     0 draws a new pair every time. Caching does without the contrastive term, which looks at the target pictures.
     The first `source_steps` steps train the prompt encoder alone, and the tower if it learns, to guess the target: from
-    scratch they save many more.
+    scratch they save many more. `source_weight` is how much that counts in the others.
     `optimizer` muon learns in fewer steps from scratch; the released network was trained with adamw.
     `samples` are prompt pictures that are answered every `sample_every` steps.
     """
@@ -89,6 +89,7 @@ class TrainingConfig:
     null_probability: float = 0.1
     kl_weight: float = 0.01
     contrastive_weight: float = 1.0
+    source_weight: float = 0.0
 
     precision: Precision = "no"
     gradient_checkpointing: bool = False

@@ -51,10 +51,11 @@ class Objective(nn.Module):
         features: TargetFeatures | None = None,
         kl_weight: float = 0.01,
         contrastive_weight: float = 1.0,
+        source_weight: float = 0.0,
     ):
         super().__init__()
         self.model, self.vision, self.vae, self.features = model, vision, vae, features
-        self.kl_weight, self.contrastive_weight = kl_weight, contrastive_weight
+        self.kl_weight, self.contrastive_weight, self.source_weight = kl_weight, contrastive_weight, source_weight
 
     def forward(self, batch: dict[str, Tensor], chance: Chance, source_only: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its terms by name, of `vision` [B, 3, S, S], `image` and `target` [B, 3, H, W] pixels and `bypass` [B].
@@ -76,6 +77,7 @@ class Objective(nn.Module):
         if source_only:
             return _summed({"source": losses.source_loss(mean, target), "kl": kl})
 
+        terms = {"source": self.source_weight * losses.source_loss(mean, target)} if self.source_weight else {}
         source = source_latent(mean, logvar, chance.source)
         with torch.no_grad():
             image = self._latents(batch, "image", chance.image)
@@ -89,10 +91,7 @@ class Objective(nn.Module):
             return_coarse=True,
         )
         velocity = losses.path_velocity(source, target)
-        terms = {
-            "flow": losses.velocity_loss(fine.float(), coarse.float(), velocity),
-            "kl": kl,
-        }
+        terms |= {"flow": losses.velocity_loss(fine.float(), coarse.float(), velocity), "kl": kl}
         if self.features is not None and self.contrastive_weight:
             features, temperature = self.features(batch["target"])
             terms["contrastive"] = self.contrastive_weight * losses.contrastive_loss(source.flatten(1), features, temperature)

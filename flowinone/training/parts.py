@@ -51,7 +51,7 @@ def build(config: TrainingConfig) -> Objective:
     features = None
     if config.contrastive_weight and config.mode == "finetune":
         features = TargetFeatures.from_checkpoint(training_only(config.checkpoint))
-    objective = Objective(model, vision, vae, features, config.kl_weight, config.contrastive_weight)
+    objective = Objective(model, vision, vae, features, config.kl_weight, config.contrastive_weight, config.source_weight)
 
     # Tensors of a file may be mapped read-only, and two parts must not share one that is trained.
     for parameter in objective.parameters():

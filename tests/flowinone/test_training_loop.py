@@ -100,9 +100,10 @@ def test_source_steps_teach_the_prompt_encoder_to_guess(fields, files, tmp_path)
     assert "prompt_encoder.head.weight" in changed
     assert all(name.startswith("prompt_encoder.") for name in changed)
 
-    # Then comes the flow, in the same run, and a resumed one knows where it is.
+    # Then comes the flow, in the same run, and a resumed one knows where it is; guessing goes on if it has a weight.
     run(fields(steps=13, **learning), on_step=lambda step, terms: seen.append(set(terms)))
-    assert seen[12:] == [{"loss", "flow", "kl"}]
+    run(fields(steps=14, source_weight=0.5, **learning), on_step=lambda step, terms: seen.append(set(terms)))
+    assert seen[12:] == [{"loss", "flow", "kl"}, {"loss", "flow", "kl", "source"}]
     after, _ = load_network(tmp_path / "run" / "flowinone.safetensors")
     assert not torch.equal(after["velocity_network.coarse.blocks.0.mlp.w0.weight"], before["velocity_network.coarse.blocks.0.mlp.w0.weight"])
 
