@@ -253,7 +253,8 @@ def test_the_pipeline_without_torchao_names_the_remedy(monkeypatch):
         FlowInOnePipeline.mini().quantize("int8")
 
 
-@pytest.mark.parametrize(("kind", "bound"), [("float8", 0.12), ("int8", 0.04)])
+# bfloat16 alone is 0.025 off.
+@pytest.mark.parametrize(("kind", "bound"), [("float8", 0.12), ("int8", 0.08)])
 def test_the_pipeline_computes_with_torchaos_tensors(expected, tmp_path, kind, bound):
     pytest.importorskip("torchao", reason="needs torchao: pip install flowinone[eightbit]")
     pipeline = FlowInOnePipeline.mini(torch.bfloat16)
