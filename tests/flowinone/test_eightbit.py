@@ -253,16 +253,19 @@ def test_the_pipeline_without_torchao_names_the_remedy(monkeypatch):
         FlowInOnePipeline.mini().quantize("int8")
 
 
-# bfloat16 alone is 0.025 off.
-@pytest.mark.parametrize(("kind", "bound"), [("float8", 0.12), ("int8", 0.08)])
-def test_the_pipeline_computes_with_torchaos_tensors(expected, tmp_path, kind, bound):
+# Seen: 0.048 and 0.014 in float32, 0.063 and 0.046 in bfloat16, which is 0.025 off by itself.
+@pytest.mark.parametrize(("kind", "bound", "in_half"), [("float8", 0.12, 0.12), ("int8", 0.04, 0.08)])
+def test_the_pipeline_computes_with_torchaos_tensors(expected, tmp_path, kind, bound, in_half):
     pytest.importorskip("torchao", reason="needs torchao: pip install flowinone[eightbit]")
+    exact = FlowInOnePipeline.mini()
+    exact.quantize(kind)
+    assert 0 < difference(answer(exact), expected) < bound
     pipeline = FlowInOnePipeline.mini(torch.bfloat16)
     network = pipeline.model.velocity_network
     sizes = {name: parameter.nbytes for name, parameter in network.named_parameters()}
     assert pipeline.quantize(kind) > 50
     plain = answer(pipeline)
-    assert 0 < difference(plain, expected) < bound
+    assert 0 < difference(plain, expected) < in_half
     matrices = [name for name, tensor in network.named_parameters() if hasattr(tensor, "qdata")]
     assert len(matrices) > 50
     held = {name: network.get_parameter(name) for name in matrices}
