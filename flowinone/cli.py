@@ -70,7 +70,6 @@ def _add_generate(commands) -> None:
     command.add_argument(
         "--seed", type=int, default=0, help="of the first picture; picture n takes seed + n (default: 0)"
     )
-    command.add_argument("--guidance", type=float, default=7.0, metavar="SCALE", help="guidance scale (default: 7)")
     _add_solving(command)
     command.add_argument(
         "--bypass",
@@ -84,12 +83,12 @@ def _add_generate(commands) -> None:
 
 
 def _add_solving(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--guidance", "--guidance-scale", type=float, metavar="SCALE", help="guidance scale (default: 7, of --mini 2)")
     command.add_argument(
         "--preset",
-        default="reference",
         help="reference (default: the authors' way, 50 steps of euler), balanced or fast (fewer runs of the network); for what is not given below",
     )
-    command.add_argument("--steps", type=_positive, help="solver steps")
+    command.add_argument("--steps", type=_positive, help="solver steps (default: the preset's, of --mini without one 20)")
     command.add_argument("--solver", help="euler, euler_uniform, midpoint, heun, rk4, adams_bashforth2 or dopri5")
     command.add_argument(
         "--guidance-interval", nargs=2, type=float, metavar=("START", "END"), help="the times, in 0 to 1, at which guidance is computed"
@@ -98,12 +97,15 @@ def _add_solving(command: argparse.ArgumentParser) -> None:
 
 
 def _solving(options: argparse.Namespace) -> dict:
-    """Solver, steps and where guidance is computed, as given or as the preset has them."""
+    """Solver, steps and guidance, as given, or as the preset and mini have them."""
+    from . import mini
     from .sampling import preset
 
-    chosen = preset(options.preset)
+    chosen = preset(options.preset or "reference")
+    guidance = mini.GUIDANCE_SCALE if options.mini else 7.0
     return dict(
-        steps=options.steps or chosen.steps,
+        steps=options.steps or (mini.STEPS if options.mini and options.preset is None else chosen.steps),
+        guidance_scale=guidance if options.guidance is None else options.guidance,
         solver=options.solver or chosen.solver,
         guidance_interval=tuple(options.guidance_interval or chosen.interval),
         guidance_every=options.guidance_every or chosen.every,
@@ -115,7 +117,6 @@ def _generate(options: argparse.Namespace) -> int:
 
     settings = GenerationSettings(
         seed=options.seed,
-        guidance_scale=options.guidance,
         bypass=options.bypass,
         **_solving(options),
     )
@@ -459,9 +460,6 @@ def _add_evaluate(commands) -> None:
         metavar="N",
         help="of these, those that are answered in variants as well; 0: no variants (default: 200)",
     )
-    command.add_argument(
-        "--guidance", "--guidance-scale", type=float, default=7.0, metavar="SCALE", help="guidance scale (default: 7)"
-    )
     _add_solving(command)
     command.add_argument("--seed", type=_natural, default=0, help="another one takes other prompts (default: 0)")
     command.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="pictures at a time (default: 16)")
@@ -480,7 +478,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from .training.scenes import SCENE_TASKS
 
     tasks = checked_tasks(options.tasks or SCENE_TASKS)
-    setting = Setting(guidance_scale=options.guidance, **_solving(options))
+    setting = Setting(**_solving(options))
     pipeline = _pipeline(options)
     try:
         written = evaluate(

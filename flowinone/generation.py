@@ -198,7 +198,7 @@ def answer_all(
             readable = []
             for job in batch:
                 try:
-                    readable.append((job, *_read(job, settings.bypass)))
+                    readable.append((job, *prompt_picture(job.source, job.photo, settings.bypass)))
                 except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                     unreadable.append((job, str(error) or type(error).__name__))
             if readable:
@@ -234,12 +234,15 @@ def _answer(pipeline, batch: list[tuple[Job, Image.Image, bool]], settings: Gene
         write_png(image, job.target, {"flowinone": json.dumps(dataclasses.asdict(settings) | own)})
 
 
-def _read(job: Job, bypass: bool | None) -> tuple[Image.Image, bool]:
-    """A job's prompt picture, and its bypass: the given one, or else its document's."""
-    if _is_document(job.source):
-        prompt = read_prompt(job.source)
-        return picture_of(prompt, job.photo), prompt.bypass if bypass is None else bypass
-    stream = io.BytesIO(sys.stdin.buffer.read()) if job.source == STANDARD else job.source
+def prompt_picture(source: str, photo: str | None = None, bypass: bool | None = None) -> tuple[Image.Image, bool]:
+    """The prompt picture in a file, or drawn of a .json, and its bypass: the given one, or else its document's.
+
+    Raises OSError or ValueError for what cannot be read.
+    """
+    if _is_document(source):
+        prompt = read_prompt(source)
+        return picture_of(prompt, photo), prompt.bypass if bypass is None else bypass
+    stream = io.BytesIO(sys.stdin.buffer.read()) if source == STANDARD else source
     with Image.open(stream) as picture:
         if bypass is None:
             try:

@@ -2,7 +2,7 @@
 
 Made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision tower that reads
 their words; a network behind them, for its velocities; another's prompt encoder, which guesses answers, at first behind the
-tower, then together with it; and the network of both. Each stage goes on where it was stopped.
+tower, then together with it; the network of both; and that together with the tower. Each stage goes on where it was stopped.
 """
 
 import argparse
@@ -62,7 +62,8 @@ def main() -> None:
     parser.add_argument("--velocity-steps", type=int, default=5600)
     parser.add_argument("--guess-steps", type=int, default=1500)
     parser.add_argument("--word-steps", type=int, nargs=2, default=(2500, 3000), help="in two runs, for the rate falls in each")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--network-steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=4400, help="of network and tower together")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out = options.out
@@ -90,8 +91,10 @@ def main() -> None:
         encoder = stage(name, steps, rate, source_steps=steps, checkpoint=str(encoder), vision=str(vision), train_vision=True)
         vision = out / name / "vision.safetensors"
     begun = joined(encoder, velocity, out / "begun.safetensors")
-    network = stage("network", options.steps, 3e-3, checkpoint=str(begun), vision=str(vision), source_weight=1.0)
-    ship(network, vision, vae, cache)
+    guided = dict(source_weight=1.0)
+    network = stage("network", options.network_steps, 3e-3, checkpoint=str(begun), vision=str(vision), **guided)
+    network = stage("together", options.steps, 2e-3, checkpoint=str(network), vision=str(vision), train_vision=True, warmup=50, **guided)
+    ship(network, out / "together" / "vision.safetensors", vae, cache)
 
 
 def joined(encoder: Path, velocity: Path, target: Path) -> Path:
@@ -104,7 +107,8 @@ def joined(encoder: Path, velocity: Path, target: Path) -> Path:
 def run(config: TrainingConfig, processes: int) -> None:
     """A stage of the network's training, in this process or in several."""
     if processes == 1:
-        train(config)
+        if train(config).stopped:
+            sys.exit(130)
         return
     file = Path(config.out).with_suffix(".yaml")
     # JSON is YAML.

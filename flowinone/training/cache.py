@@ -47,23 +47,31 @@ class PairCache:
         }
 
     def fill(self, mixture: Mixture, workers: int = 1) -> None:
-        """Draw the pairs."""
-        marker = self.folder / "names.json"
+        """Draw the pairs. Raises ValueError where the folder holds pairs of other data, of another seed or size, or another number of them."""
+        marker, described = self.folder / "names.json", self.folder / "drawn.json"
+        facts = {"shapes": {name: list(shape) for name, shape in self.shapes.items()}, "pairs": mixture.description}
         if marker.is_file():
-            if len(json.loads(marker.read_text(encoding="utf-8"))) != self.count:
-                raise ValueError(f"{self.folder} holds another number of pairs than {self.count}; choose another folder, or delete it")
+            there = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
+            differing = [name for name, fact in facts.items() if there.get(name) != fact]
+            if differing:
+                raise ValueError(f"{self.folder} holds pairs that were drawn of something else ({', '.join(differing)}); choose another folder, or delete it")
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        described.write_text(json.dumps(facts), encoding="utf-8")
         for name, shape in self.shapes.items():
             np.lib.format.open_memmap(self._file(name), "w+", bool if name == "bypass" else np.uint8, shape)
         parts = [(self, mixture, start) for start in range(0, self.count, _PART)]
         names, began = [], time.monotonic()
         with ProcessPoolExecutor(workers) as pool:
-            for number, drawn in enumerate(pool.map(_draw_part, parts)):
+            for number, (drawn, broken) in enumerate(pool.map(_draw_part, parts)):
                 names += drawn
+                for met in broken:
+                    mixture.report(met)
                 if number % 20 == 0:
                     log.info("%d of %d pairs drawn in %.0f s", len(names), self.count, time.monotonic() - began)
-        marker.write_text(json.dumps(names), encoding="utf-8")
+        unfinished = marker.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(names), encoding="utf-8")
+        os.replace(unfinished, marker)
 
     def encode(self, name: str, encoder: VisionEncoder | AutoencoderKL, device: torch.device, dtype: torch.dtype) -> None:
         """Add `{name}_encoded`, in float16: a tower's tokens, or an autoencoder's moments, of the pictures `name`, computed in `dtype`.
@@ -125,15 +133,18 @@ def _digest(encoder: nn.Module) -> str:
     return state.hexdigest()
 
 
-def _draw_part(work: tuple[PairCache, Mixture, int]) -> list[str]:
+def _draw_part(work: tuple[PairCache, Mixture, int]) -> tuple[list[str], list[dict[str, str]]]:
+    """Draw a part of the pairs; their names, and what was wrong, by name, with those met on the way that cannot be used."""
     cache, mixture, start = work
     arrays = {name: np.load(cache._file(name), mmap_mode="r+") for name in cache.shapes}
-    names = []
+    names, broken = [], []
     for number in range(start, min(start + _PART, cache.count)):
-        pair, _ = mixture.draw(number)
+        pair, met = mixture.draw(number)
+        if met:
+            broken.append(met)
         arrays["vision"][number] = vision_view(pair.input, cache.shapes["vision"][1])
         for name, picture in (("image", pair.input), ("target", pair.output)):
             arrays[name][number] = latent_view(picture, cache.shapes[name][1])
         arrays["bypass"][number] = pair.bypass
         names.append(pair.name)
-    return names
+    return names, broken

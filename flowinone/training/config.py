@@ -59,7 +59,7 @@ class TrainingConfig:
     The first `source_steps` steps train the prompt encoder alone, and the tower if it learns, to guess the target: from
     scratch they save many more. `source_weight` is how much that counts in the others.
     `optimizer` muon learns in fewer steps from scratch; the released network was trained with adamw.
-    `samples` are prompt pictures that are answered every `sample_every` steps.
+    `samples` are prompts, pictures or documents as `flowinone generate` takes them, that are answered every `sample_every` steps.
     """
 
     out: str

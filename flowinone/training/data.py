@@ -34,6 +34,7 @@ class Mixture:
     """Pairs by number: which source, by weight, and which of its pairs follow from seed and number alone.
 
     `broken` counts, by name, how often a pair was drawn that cannot be used; another of its source takes its place.
+    `description` tells one mixture from another, as JSON can hold it.
     """
 
     def __init__(self, sources: Sequence[tuple[PairSource, float]], seed: int):
@@ -45,6 +46,7 @@ class Mixture:
             if not len(source):
                 raise ValueError(f"{source.name} holds no pairs")
         self.sources = tuple(source for source, _ in sources)
+        self.description = [[source.name, len(source), weight] for source, weight in sources] + [seed]
         self.seed = seed
         self.broken: Counter[str] = Counter()
         sums = list(itertools.accumulate(weight for _, weight in sources))

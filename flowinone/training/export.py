@@ -4,19 +4,25 @@ import os
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..checkpoint import VISION_HEADS
 from ..vision import VisionEncoder
+from .snapshots import SnapshotError, remedy
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
-    """Write safetensors, whole or not at all; the path."""
+    """Write safetensors, whole or not at all; the path. Raises SnapshotError for what cannot be written."""
     unfinished = path.with_name(f".{path.name}.unfinished")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, unfinished, {"format": "pt"} | metadata)
-    os.replace(unfinished, path)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, unfinished, {"format": "pt"} | metadata)
+        os.replace(unfinished, path)
+    except (OSError, SafetensorError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise SnapshotError(f"{path} could not be written ({error}); {remedy(path.parent)}, then start again") from error
     return path
 
 

@@ -2,23 +2,25 @@
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from PIL import Image
 from torch import Tensor
 
+from ..generation import prompt_picture
 from ..model.names import upstream_name
-from ..pictures import as_rgb
 from ..pipeline import FlowInOnePipeline
 from . import snapshots
 from .cache import PairCache
@@ -51,19 +53,26 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
     """Train as the configuration says, from the last state in its folder if there is one and `resume` is set.
 
     Resumed runs have the losses of uninterrupted ones: all chance follows from seed and step. Ctrl-C ends a run after its step, with
-    its state saved. Raises ConfigError, CheckpointError and SnapshotError with the remedy; the last good state always stays.
+    its state saved. Without `resume` the states of an earlier run are kept under another name. Raises ConfigError, CheckpointError and SnapshotError with the remedy; the last good state always stays.
     """
     accelerator = Accelerator(
         # Left alone, several processes without a GPU would look for one.
         cpu=not torch.accelerator.is_available(),
         mixed_precision=config.precision,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+            # The others wait while the first process draws the cache.
+            InitProcessGroupKwargs(timeout=datetime.timedelta(days=1)),
+        ],
     )
     out = Path(config.out)
+    samples = _samples(config)
     objective = build(config)
     if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(json.dumps(as_fields(config), indent=1), encoding="utf-8")
+        if not resume and (aside := snapshots.set_aside(out / "states")):
+            log.info("the states of the run before are now in %s", aside)
     average = MovingAverage(objective, config.ema) if config.ema else None
     optimizer = make_optimizer(config.optimizer, objective, config.learning_rate, config.betas, config.weight_decay)
     start = _resumed(objective, average, optimizer, out, accelerator) if resume else 0
@@ -72,7 +81,8 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
     vision_size = objective.vision.image_size
     image_size = latent_shape[1] * 2 ** (len(objective.vae.config.block_out_channels) - 1)
     sources = [(source_at(source.path, config.seed, image_size, vision_size), source.weight) for source in config.data]
-    batches = _batches(config, Mixture(sources, config.seed), objective, vision_size, image_size, start, accelerator)
+    mixture = Mixture(sources, config.seed)
+    batches = _batches(config, mixture, objective, vision_size, image_size, start, accelerator)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
     if average is not None:
         average.values = {name: value.to(accelerator.device) for name, value in average.values.items()}
@@ -82,7 +92,7 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
     began = time.monotonic()
     step = start
     with stop, quick_attention(accelerator.device):
-        while step < config.steps and not stop.asked:
+        while step < config.steps and not result.stopped:
             # Dropout, too, is the same after a resume.
             torch.manual_seed((config.seed * 7919 + step) * 1024 + accelerator.process_index)
             terms = _step(config, wrapped, optimizer, batches, step, accelerator, latent_shape)
@@ -94,14 +104,16 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
                 on_step(step, terms)
             if accelerator.is_main_process:
                 _report(config, writer, step, start, terms, began)
-                if step % config.sample_every == 0 and config.samples:
-                    _sample_sheet(config, objective, average, step, out, writer)
+                if step % config.sample_every == 0 and samples:
+                    _sample_sheet(config, samples, objective, average, step, out, writer)
                 if step % config.checkpoint_every == 0 or step == config.steps:
-                    _save(config, objective, average, optimizer, step, out)
-        result.stopped = step < config.steps
+                    _save(config, objective, average, optimizer, step, out, accelerator)
+            result.stopped = _anywhere(stop.asked, accelerator) and step < config.steps
     if accelerator.is_main_process:
+        if mixture.broken:
+            log.warning("%d pairs could not be used and were left out, %d times", len(mixture.broken), mixture.broken.total())
         if result.stopped and step > start and step % config.checkpoint_every:
-            _save(config, objective, average, optimizer, step, out)
+            _save(config, objective, average, optimizer, step, out, accelerator)
         result.files = _export(config, objective, average, out)
         if writer is not None:
             writer.close()
@@ -138,6 +150,13 @@ def _batches(
             cache.encode(name, objective.vision if name == "vision" else objective.vae, accelerator.device, _DTYPES[config.precision])
     accelerator.wait_for_everyone()
     return cache.batches(config.batch_size, config.seed, first, count, frozen, **place)
+
+
+def _anywhere(asked: bool, accelerator: Accelerator) -> bool:
+    """Whether any process was asked to stop: all stop after the same step, or some would wait for the others without end."""
+    if accelerator.num_processes == 1:
+        return asked
+    return bool(accelerator.reduce(torch.tensor(float(asked), device=accelerator.device), "sum") > 0)
 
 
 def _step(config: TrainingConfig, wrapped, optimizer, batches, step: int, accelerator: Accelerator, latent_shape) -> dict[str, float]:
@@ -180,9 +199,12 @@ def _state(objective: Objective) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
 
 
-def _save(config: TrainingConfig, objective: Objective, average: MovingAverage | None, optimizer, step: int, out: Path) -> None:
+def _save(config: TrainingConfig, objective: Objective, average: MovingAverage | None, optimizer, step: int, out: Path, accelerator: Accelerator) -> None:
     tensors = {"weights": _state(objective)} | ({"average": average.values} if average else {})
-    snapshots.save(out / "states", step, tensors, optimizer.state_dict(), {"mode": config.mode, "seed": config.seed}, config.keep)
+    facts = {"mode": config.mode, "seed": config.seed}
+    if accelerator.scaler is not None:
+        facts["scaler"] = accelerator.scaler.state_dict()
+    snapshots.save(out / "states", step, tensors, optimizer.state_dict(), facts, config.keep)
     log.info("state of step %d saved", step)
 
 
@@ -203,6 +225,8 @@ def _resumed(objective: Objective, average: MovingAverage | None, optimizer, out
         optimizer.load_state_dict(state)
     except (ValueError, KeyError) as error:
         raise snapshots.SnapshotError(f"{found} is the state of a run with another optimizer ({error}); choose another folder as out, or delete this one") from None
+    if accelerator.scaler is not None and "scaler" in facts:
+        accelerator.scaler.load_state_dict(facts["scaler"])
     if accelerator.is_main_process:
         log.info("going on from step %d", facts["step"])
     return facts["step"]
@@ -253,14 +277,31 @@ def _writer(out: Path):
     return SummaryWriter(str(out / "logs"))
 
 
+def _samples(config: TrainingConfig) -> list[tuple[Image.Image, bool]]:
+    """The sample prompts, each with its bypass. Raises ConfigError for what cannot be read."""
+    read = []
+    for path in config.samples:
+        try:
+            read.append(prompt_picture(path))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ConfigError(f"samples: {path} cannot be read as a prompt ({error})") from error
+    return read
+
+
 @torch.no_grad()
-def _sample_sheet(config: TrainingConfig, objective: Objective, average: MovingAverage | None, step: int, out: Path, writer) -> None:
+def _sample_sheet(
+    config: TrainingConfig, samples: Sequence[tuple[Image.Image, bool]], objective: Objective, average: MovingAverage | None, step: int, out: Path, writer
+) -> None:
     """Answer the sample prompts and lay prompt and answer beside each other."""
-    prompts = [as_rgb(Image.open(path)) for path in config.samples]
+    prompts, bypasses = zip(*samples)
     pipeline = FlowInOnePipeline(objective.model, objective.vision, objective.vae)
     pipeline.set_progress_bar_config(disable=True)
+    learning = [module for module in objective.modules() if module.training]
+    objective.eval()
     with average.swapped(objective) if average is not None else contextlib.nullcontext():
-        answers = pipeline(prompts, steps=config.sample_steps, guidance_scale=config.guidance_scale, generator=config.seed).images
+        answers = pipeline(prompts, bypass=bypasses, steps=config.sample_steps, guidance_scale=config.guidance_scale, generator=config.seed).images
+    for module in learning:
+        module.training = True
     side = answers[0].width
     sheet = Image.new("RGB", (2 * side, side * len(answers)))
     for row, (prompt, answer) in enumerate(zip(prompts, answers)):
@@ -269,6 +310,8 @@ def _sample_sheet(config: TrainingConfig, objective: Objective, average: MovingA
     folder = out / "samples"
     folder.mkdir(exist_ok=True)
     sheet.save(folder / f"step_{step:08d}.png")
+    if writer is not None:
+        writer.add_image("samples", np.asarray(sheet), step, dataformats="HWC")
 
 
 class _Stop:

@@ -1,7 +1,7 @@
 """The terms of the training objective; pure functions (paper, section 4; upstream's `diffusion/flow_matching.py` and `libs/model/dimr.py`)."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
 SIGMA_MIN = 1e-5
@@ -51,10 +51,29 @@ def source_loss(mean: Tensor, target: Tensor) -> Tensor:
 
 
 def contrastive_loss(sources: Tensor, features: Tensor, temperature: Tensor | float) -> Tensor:
-    """Symmetric cross-entropy that tells which source latent [B, D] belongs to which target's features [B, D]."""
-    logits = temperature * F.normalize(features, dim=-1) @ F.normalize(sources, dim=-1).T
-    pairs = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+    """Symmetric cross-entropy that tells which source latent [B, D] belongs to which target's features [B, D].
+
+    Of several processes each looks for the partners of its own among those of all, which are so many more to tell apart.
+    """
+    sources, features = F.normalize(sources, dim=-1), F.normalize(features, dim=-1)
+    first = len(sources) * distributed.get_rank() if _several_processes() else 0
+    pairs = torch.arange(first, first + len(sources), device=sources.device)
+    of_features = temperature * features @ _of_all_processes(sources).T
+    of_sources = temperature * sources @ _of_all_processes(features).T
+    return (F.cross_entropy(of_features, pairs) + F.cross_entropy(of_sources, pairs)) / 2
+
+
+def _several_processes() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def _of_all_processes(rows: Tensor) -> Tensor:
+    """The rows [B, D] of all processes one after the other; of several processes without gradients, as upstream has it."""
+    if not _several_processes():
+        return rows
+    gathered = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(gathered, rows.detach())
+    return torch.cat(gathered)
 
 
 def rotated_targets(targets: Tensor, null: Tensor) -> Tensor:

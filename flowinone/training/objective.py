@@ -31,7 +31,8 @@ class Chance:
         times = losses.draw_times(count, generator)
         source, image, target = torch.randn(3, count, *latent_shape, generator=generator)
         null = torch.rand(count, generator=generator) < null_probability
-        return cls(times, source, image, target, null)
+        # One alone would keep its own target, and teach the null branch what it must not know.
+        return cls(times, source, image, target, null & (null.sum() > 1))
 
     def to(self, device: torch.device) -> "Chance":
         return Chance(*(getattr(self, field.name).to(device) for field in dataclasses.fields(self)))

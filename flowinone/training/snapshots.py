@@ -1,6 +1,6 @@
 """A run's state on disk, to go on from: whole or not there at all."""
 
-import errno
+import itertools
 import json
 import os
 import re
@@ -8,10 +8,13 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 _NAME = re.compile(r"step_(\d+)")
+LITTLE = 2**28
+"""Bytes free on a disk that is as good as full."""
 
 
 class SnapshotError(OSError):
@@ -36,11 +39,9 @@ def save(folder: Path, step: int, tensors: dict[str, dict[str, Tensor]], optimiz
             _flush(file)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(unfinished, target)
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # safetensors and torch have exceptions of their own for a full disk
         shutil.rmtree(unfinished, ignore_errors=True)
-        full = error.errno == errno.ENOSPC
-        remedy = "make room" if full else "see to the folder"
-        raise SnapshotError(f"{target} could not be written ({error.strerror or error}); {remedy}, then start again: training goes on from {describe(latest(folder))}") from error
+        raise SnapshotError(f"{target} could not be written ({error}); {remedy(folder)}, then start again: training goes on from {describe(latest(folder))}") from error
     for old in steps(folder)[:-keep]:
         shutil.rmtree(folder / f"step_{old:08d}", ignore_errors=True)
     return target
@@ -55,6 +56,19 @@ def steps(folder: Path) -> list[int]:
 def latest(folder: Path) -> Path | None:
     present = steps(folder)
     return folder / f"step_{present[-1]:08d}" if present else None
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Rename a folder of states, so that a run that starts anew neither goes on from them nor clears them away; its new name."""
+    if latest(folder) is None:
+        return None
+    number = next(n for n in itertools.count(1) if not folder.with_name(f"{folder.name}_before_{n}").exists())
+    return folder.rename(folder.with_name(f"{folder.name}_before_{number}"))
+
+
+def remedy(folder: Path) -> str:
+    """What helps where a file could not be written there."""
+    return "make room" if shutil.disk_usage(folder).free < LITTLE else "see to the folder, and to the room on its disk"
 
 
 def describe(snapshot: Path | None) -> str:

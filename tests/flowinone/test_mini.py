@@ -4,15 +4,18 @@ Nothing here looks at what its pictures show.
 """
 
 import fnmatch
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from flowinone import FlowInOnePipeline, mini
 from flowinone.cli import main
+from flowinone.sampling import PRESETS
 from flowinone.training.config import Source, TrainingConfig
 from flowinone.training.parts import build
 from tests import tiny
@@ -65,6 +68,12 @@ def test_heads_and_groups_are_those_of_the_metadata_and_a_saved_folder_keeps_the
     assert np.abs(answer(again) - answer(pipe)).max() < 1e-4
 
 
+def test_it_is_small_and_in_half_precision():
+    assert sum(path.stat().st_size for path in FILES.values()) <= 20_000_000
+    for path in FILES.values():
+        assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
+
+
 def test_training_goes_on_from_its_files():
     parts = {name: str(path) for name, path in FILES.items()}
     config = TrainingConfig(out="", data=(Source("pairs"),), contrastive_weight=0.0, **parts)
@@ -85,6 +94,18 @@ def test_the_command_answers_with_it(pipe, tmp_path):
     with Image.open(target) as picture:
         assert picture.size == (128, 128)
         assert np.array_equal(np.asarray(picture), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "guidance"),
+    [((), mini.STEPS, mini.GUIDANCE_SCALE), (("--preset", "fast"), PRESETS["fast"].steps, mini.GUIDANCE_SCALE), (("--guidance", 3, "--steps", 2), 2, 3.0)],
+)
+def test_the_command_asks_it_as_it_answers_best(tmp_path, given, steps, guidance):
+    target = tmp_path / "answer.png"
+    assert generate("--out", target, "--mini", "--device", "cpu", *given) == 0
+    with Image.open(target) as picture:
+        facts = json.loads(picture.text["flowinone"])
+    assert (facts["steps"], facts["guidance_scale"]) == (steps, guidance)
 
 
 @pytest.mark.parametrize("option", ["--checkpoint", "--vision", "--vae", "--model"])

@@ -1,8 +1,10 @@
 """Training runs on the tiny models: they learn, stop anywhere, and go on as if they had not."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +16,16 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 
 from flowinone import FlowInOnePipeline
 from flowinone.checkpoint import load_network
 from flowinone.model import FlowInOneModel
-from flowinone.training import snapshots
+from flowinone.prompts import dumps, tasks
+from flowinone.training import losses, snapshots
 from flowinone.training.config import ConfigError, read_config
+from flowinone.training.export import write_weights
+from flowinone.training.features import TargetFeatures
 from flowinone.training.loop import train
 from flowinone.training.objective import Chance
 from flowinone.training.optimizers import make_optimizer
@@ -133,19 +139,74 @@ def test_a_killed_run_goes_on_from_its_last_state(fields, tmp_path):
     assert len(run(fields(steps=done + 2)).losses) == 2
 
 
-def test_two_processes_train_together(fields, tmp_path):
-    file = fields(steps=3)
-    program = tmp_path / "train.py"
-    program.write_text(TRAIN, encoding="utf-8")
+def in_two_processes(program, tmp_path, *arguments):
+    """A program's two processes, begun."""
+    file = tmp_path / "program.py"
+    file.write_text(program, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    finished = subprocess.run(
-        [*command, str(program), str(file)],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    assert finished.stderr.count("step 3 of 3") == 1
-    trained, _ = load_network(tmp_path / "run" / "flowinone.safetensors")
-    assert all(tensor.isfinite().all() for tensor in trained.values())
+    place = dict(cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, text=True)
+    return subprocess.Popen([*command, str(file), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **place)
+
+
+def end_of(processes):
+    """Whatever they still had to say, once they are done; they must not have failed."""
+    output, _ = processes.communicate(timeout=300)
+    assert processes.returncode == 0, output[-3000:]
+    return output
+
+
+def logged_losses(output):
+    """The losses by step that a run has logged, as their digits."""
+    lines = re.findall(r"step (\d+) of \d+  loss ([\d.]+)", output)
+    assert len(dict(lines)) == len(lines), "only one of the processes logs"
+    return {int(step): digits for step, digits in lines}
+
+
+def test_two_processes_learn_and_go_on_exactly_where_they_were_stopped(fields, tmp_path):
+    steps = dict(steps=14, kl_weight=0.0, checkpoint_every=4)
+    whole = logged_losses(end_of(in_two_processes(TRAIN, tmp_path, str(fields(out=str(tmp_path / "whole"), **steps)))))
+    assert [*whole] == [*range(1, 15)]
+    losses = [float(digits) for digits in whole.values()]
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+
+    file, states = fields(**steps), tmp_path / "run" / "states"
+    named = "import os, pathlib; pathlib.Path(__file__).with_name('process_' + os.environ['RANK']).write_text(str(os.getpid())); "
+    stopped = in_two_processes(named + TRAIN, tmp_path, str(file))
+    while not snapshots.steps(states) and stopped.poll() is None:
+        time.sleep(0.05)
+    # Only one of the two is asked to, and both stop.
+    os.kill(int((tmp_path / "process_1").read_text()), signal.SIGTERM)
+    output = stopped.communicate(timeout=300)[0]
+    begun, done = logged_losses(output), snapshots.steps(states)[-1]
+    assert 4 <= done < 14 and [*begun] == [*range(1, done + 1)], output[-3000:]
+
+    rest = logged_losses(end_of(in_two_processes(TRAIN, tmp_path, str(file))))
+    assert begun | rest == whole and [*rest] == [*range(done + 1, 15)]
+    one, other = (load_file(tmp_path / name / "flowinone.safetensors") for name in ("whole", "run"))
+    assert all(one[name].equal(other[name]) for name in one)
+
+
+def test_the_contrastive_term_looks_at_the_pairs_of_all_processes(tmp_path):
+    program = """
+import torch
+from torch import distributed
+from flowinone.training import losses
+from tests.tiny import fixture_input
+distributed.init_process_group("gloo")
+rank = distributed.get_rank()
+half = slice(2 * rank, 2 * rank + 2)
+sources, features = fixture_input("ctx_feat", (4, 4096))[half].requires_grad_(), fixture_input("img_feat", (4, 4096))[half]
+loss = losses.contrastive_loss(sources, features, 10.0)
+loss.backward()
+assert sources.grad.abs().max() > 0
+distributed.all_reduce(loss.detach_())
+if rank == 0:
+    print(f"mean {loss.item() / 2:.6f}")
+distributed.destroy_process_group()
+"""
+    mean = float(re.search(r"mean ([\d.]+)", end_of(in_two_processes(program, tmp_path)))[1])
+    whole = losses.contrastive_loss(tiny.fixture_input("ctx_feat", (4, 4096)), tiny.fixture_input("img_feat", (4, 4096)), 10.0)
+    assert mean == pytest.approx(float(whole), abs=2e-6)
 
 
 def test_everything_of_the_checkpoint_is_kept(fields, files, tmp_path):
@@ -191,28 +252,142 @@ def test_recomputing_changes_memory_and_not_the_gradients(fields):
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4)
 
 
-def test_a_full_disk_leaves_the_last_state(tmp_path, fields, monkeypatch):
+@contextlib.contextmanager
+def no_file_above(size):
+    """The system refuses to write more than so many bytes into a file, as it does on a full disk."""
+    resource = pytest.importorskip("resource", reason="the system cannot limit the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("refused", ["weights", "optimizer"])
+def test_a_full_disk_leaves_the_last_state(tmp_path, fields, refused):
     run(fields(steps=2))
-
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(snapshots.torch, "save", full)
-    with pytest.raises(snapshots.SnapshotError, match="make room.*goes on from step 2"):
-        run(fields(steps=4))
-    monkeypatch.undo()
-    assert snapshots.steps(tmp_path / "run" / "states") == [2]
-    assert [entry.name for entry in (tmp_path / "run" / "states").iterdir()] == ["step_00000002"]
+    states = tmp_path / "run" / "states"
+    sizes = {file.name: file.stat().st_size for file in (states / "step_00000002").iterdir()}
+    assert sizes["optimizer.pt"] > sizes["weights.safetensors"] + 1000
+    with no_file_above(sizes["weights.safetensors"] - 1000 if refused == "weights" else sizes["weights.safetensors"] + 500):
+        with pytest.raises(snapshots.SnapshotError, match="step_00000004 could not be written.*goes on from step 2"):
+            run(fields(steps=4))
+    assert [entry.name for entry in states.iterdir()] == ["step_00000002"]
     assert len(run(fields(steps=4)).losses) == 2
+
+
+def test_a_full_disk_leaves_the_last_result(tmp_path, fields, files):
+    result = tmp_path / "result.safetensors"
+    write_weights(result, {"a": torch.zeros(10)}, {})
+    with no_file_above(1000), pytest.raises(snapshots.SnapshotError, match="result.safetensors could not be written"):
+        write_weights(result, {"a": torch.zeros(1000)}, {})
+    assert [*tmp_path.iterdir()] == [result] and len(load_file(result)["a"]) == 10
+
+
+def test_a_run_that_starts_anew_keeps_the_states_of_the_one_before(tmp_path, fields):
+    run(fields(steps=4))
+    assert len(run(fields(steps=2), resume=False).losses) == 2
+    assert snapshots.steps(tmp_path / "run" / "states") == [2]
+    assert snapshots.steps(tmp_path / "run" / "states_before_1") == [2, 4]
+    assert len(run(fields(steps=3)).losses) == 1
+    run(fields(steps=2), resume=False)
+    assert snapshots.steps(tmp_path / "run" / "states_before_2") == [2, 3]
+
+
+def target_features(width=32, hidden=64, side=64, layers=2):
+    """The published file's `open_clip*` tensors, of a small tower."""
+    block = {"norm1": (width,), "attn.qkv": (3 * width, width), "attn.proj": (width, width), "norm2": (width,), "mlp.fc1": (48, width), "mlp.fc2": (width, 48)}
+    pool = {"q": (width, width), "kv": (2 * width, width), "proj": (width, width), "norm": (width,), "mlp.fc1": (48, width), "mlp.fc2": (width, 48)}
+    parts = {f"blocks.{layer}.{name}": shape for layer in range(layers) for name, shape in block.items()}
+    parts |= {f"attn_pool.{name}": shape for name, shape in pool.items()} | {"patch_embed.proj": (width, 3, 16, 16), "norm": (width,)}
+    named = {f"open_clip.visual.trunk.{name}": shape for name, shape in parts.items()}
+    named |= {"open_clip_output.fc1": (hidden, width), "open_clip_output.norm": (hidden,), "open_clip_output.fc2": (4096, hidden)}
+    shapes = {f"{name}.weight": shape for name, shape in named.items()} | {f"{name}.bias": shape[:1] for name, shape in named.items()}
+    shapes |= {"open_clip.visual.trunk.pos_embed": (1, (side // 16) ** 2, width), "open_clip.visual.trunk.attn_pool.latent": (1, 1, width)}
+    return {name: tiny.weight(name, shape) for name, shape in shapes.items()} | {"open_clip.logit_scale": torch.tensor(4.0)}
+
+
+def test_the_contrastive_term_trains_its_head_and_leaves_its_tower(fields, tmp_path):
+    extra = target_features()
+    save_file(tiny.network_weights() | extra, tmp_path / "public.safetensors")
+    seen = []
+    run(fields(checkpoint=str(tmp_path / "public.safetensors"), steps=2, contrastive_weight=1.0), on_step=lambda step, terms: seen.append(terms))
+    assert [set(terms) for terms in seen] == [{"loss", "flow", "kl", "contrastive"}] * 2
+    assert all(0 < terms["contrastive"] < 10 for terms in seen)
+    written = load_file(tmp_path / "run" / "flowinone.safetensors")
+    assert {name for name in extra if not written[name].equal(extra[name])} == {
+        "open_clip.logit_scale", *(name for name in extra if name.startswith("open_clip_output."))
+    }  # fmt: skip
+
+
+def test_target_features_are_those_of_the_plain_tower():
+    tensors = target_features()
+    trunk = {name.removeprefix("open_clip.visual.trunk."): tensor for name, tensor in tensors.items()}
+    pixels = tiny.fixture_input("target_pixels", (2, 3, 64, 64))
+
+    def linear(x, name):
+        return F.linear(x, trunk[f"{name}.weight"], trunk[f"{name}.bias"])
+
+    def norm(x, name):
+        return F.layer_norm(x, x.shape[-1:], trunk[f"{name}.weight"], trunk[f"{name}.bias"], eps=1e-6)
+
+    def attention(*parts):
+        q, k, v = (part.unflatten(-1, (16, -1)).transpose(1, 2) for part in parts)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+    def mlp(x, name):
+        return linear(F.gelu(linear(x, f"{name}.fc1")), f"{name}.fc2")
+
+    x = F.conv2d(pixels, trunk["patch_embed.proj.weight"], trunk["patch_embed.proj.bias"], stride=16).flatten(2).transpose(1, 2)
+    x = x + trunk["pos_embed"]
+    for layer in range(2):
+        block = f"blocks.{layer}"
+        x = x + linear(attention(*linear(norm(x, f"{block}.norm1"), f"{block}.attn.qkv").chunk(3, dim=-1)), f"{block}.attn.proj")
+        x = x + mlp(norm(x, f"{block}.norm2"), f"{block}.mlp")
+    keys, values = linear(norm(x, "norm"), "attn_pool.kv").chunk(2, dim=-1)
+    x = linear(attention(linear(trunk["attn_pool.latent"].expand(2, -1, -1), "attn_pool.q"), keys, values), "attn_pool.proj")
+    x = (x + mlp(norm(x, "attn_pool.norm"), "attn_pool.mlp"))[:, 0]
+    trunk |= {name.removeprefix("open_clip_output."): tensor for name, tensor in tensors.items() if name.startswith("open_clip_output.")}
+    hidden = F.gelu(linear(x, "fc1"))
+    hidden = F.layer_norm(hidden, hidden.shape[-1:], tensors["open_clip_output.norm.weight"], tensors["open_clip_output.norm.bias"])
+    features, temperature = TargetFeatures.from_checkpoint(tensors)(pixels)
+    torch.testing.assert_close(features, linear(hidden, "fc2"), atol=1e-5, rtol=1e-4)
+    assert temperature == 4
 
 
 def test_the_sample_sheet_shows_prompt_and_answer(fields, files, tmp_path):
     prompt = files[0] / "pairs" / "input" / "3.png"
     run(fields(steps=2, sample_every=2, samples=[str(prompt)], sample_steps=2))
     sheet = Image.open(tmp_path / "run" / "samples" / "step_00000002.png")
+    (log,) = (tmp_path / "run" / "logs").iterdir()
+    assert b"samples" in log.read_bytes()
     assert sheet.size == (512, 256)
     shown = np.asarray(sheet.crop((0, 0, 256, 256)).resize((64, 64)), float)
     assert np.abs(shown - np.asarray(Image.open(prompt), float)).mean() < 40
+
+
+def test_a_caption_among_the_samples_is_answered_without_the_dual_path(fields, tmp_path, monkeypatch):
+    document = tmp_path / "caption.json"
+    document.write_text(dumps(tasks.text_to_image("a red heart")), encoding="utf-8")
+    asked = []
+    answer = FlowInOnePipeline.__call__
+
+    def listen(pipeline, prompts, bypass, **settings):
+        asked.append((len(prompts), bypass))
+        return answer(pipeline, prompts, bypass=bypass, **settings)
+
+    monkeypatch.setattr(FlowInOnePipeline, "__call__", listen)
+    run(fields(steps=1, sample_every=1, samples=[str(document)], sample_steps=1))
+    assert asked == [(1, (True,))]
+
+
+def test_samples_are_looked_at_before_anything_is_learnt(fields, tmp_path):
+    (tmp_path / "words.png").write_text("no picture", encoding="utf-8")
+    for name in ("words.png", "missing.png"):
+        with pytest.raises(ConfigError, match=f"samples: .*{name} cannot be read"):
+            run(fields(samples=[str(tmp_path / name)]))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_network_from_scratch_learns_from_scenes(fields, files, tmp_path):

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from flowinone.training import losses
+from flowinone.training.objective import Chance
 from tests.tiny import FIXTURES, fixture_input
 
 
@@ -56,6 +57,14 @@ def test_null_samples_hand_their_targets_on_among_themselves():
     alone = torch.tensor([False, True, False, False, False])
     assert losses.rotated_targets(targets, alone).equal(targets)
     assert losses.rotated_targets(targets, ~alone & alone).equal(targets)
+
+
+def test_a_null_sample_is_never_alone():
+    drawn = [Chance.draw(0, number, 4, (1, 2, 2), 0.3).null for number in range(200)]
+    counts = {int(null.sum()) for null in drawn}
+    assert counts == {0, 2, 3, 4}
+    # Alone it is none at all, as drawn by the one in three chances that leave none or one.
+    assert sum(not null.any() for null in drawn) / 200 == pytest.approx(0.7**4 + 4 * 0.3 * 0.7**3, abs=0.1)
 
 
 def test_times_are_logit_normal_and_follow_the_generator():

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, latents_of_moments
@@ -24,7 +25,7 @@ from flowinone.training.autoencoder import (
 )
 from flowinone.training.cache import PairCache
 from flowinone.training.config import TrainingConfig, read_config
-from flowinone.training.data import Mixture, TrainingPictures, on_device
+from flowinone.training.data import Mixture, TrainingPictures, on_device, open_source
 from flowinone.training.loop import train
 from flowinone.training.objective import Chance
 from flowinone.training.parts import build
@@ -86,9 +87,27 @@ def test_a_cache_holds_the_pairs_of_its_mixture_and_draws_them_once(cache, scene
     assert (cache.folder / "vision.npy").stat().st_mtime_ns == before
 
 
-def test_a_cache_of_another_size_is_refused(cache, scenes):
-    with pytest.raises(ValueError, match="another number of pairs than 41"):
-        PairCache(cache.folder, COUNT + 1, 64, 64).fill(scenes)
+def test_a_cache_of_other_pairs_is_refused(cache, scenes):
+    for other in (PairCache(cache.folder, COUNT + 1, 64, 64), PairCache(cache.folder, COUNT, 64, 32)):
+        with pytest.raises(ValueError, match=r"drawn of something else \(shapes\)"):
+            other.fill(scenes)
+    (source,) = scenes.sources
+    for mixture in (Mixture([(source, 1)], seed=4), Mixture([(SceneSource(["wind"], 0, 64, 64), 1)], seed=3)):
+        with pytest.raises(ValueError, match=r"drawn of something else \(pairs\)"):
+            cache.fill(mixture)
+
+
+def test_a_cache_counts_the_pairs_that_it_leaves_out(tmp_path, caplog):
+    for side in ("input", "output"):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (64, 64)).save(tmp_path / "pairs" / side / f"{number}.png")
+    (tmp_path / "pairs" / "output" / "1.png").write_bytes(b"no picture")
+    mixture = Mixture([(open_source(tmp_path / "pairs"), 1)], seed=0)
+    PairCache(tmp_path / "cache", 20, 64, 64).fill(mixture)
+    ((name, times),) = mixture.broken.items()
+    assert name.endswith("1.png") and times > 1
+    assert caplog.text.count("is left out") == 1
 
 
 def test_encoded_pairs_have_the_loss_of_their_pictures(cache, scenes, files, tmp_path):

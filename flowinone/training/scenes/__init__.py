@@ -91,7 +91,7 @@ class SceneSource:
         self.tasks, self.seed, self.size, self.prompt_size = tuple(tasks), seed, size, prompt_size
         for task in self.tasks:
             plan(task, 0)
-        self.name = f"scenes {seed}"
+        self.name = f"scenes of seed {seed} ({', '.join(self.tasks)})"
 
     def __len__(self) -> int:
         return 2**31
