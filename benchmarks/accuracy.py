@@ -18,6 +18,7 @@ from torch import Tensor
 from flowinone import mini
 from flowinone.evaluation.examination import examine, example_number, runs_of
 from flowinone.evaluation.marks import Setting
+from flowinone.hardware import accelerator
 from flowinone.pipeline import FlowInOnePipeline
 from flowinone.sampling import PRESETS, draw_noise, guided_velocity, integrate
 from flowinone.training.scenes import SCENE_TASKS, example
@@ -73,7 +74,7 @@ def main() -> None:
         parser.error(f"--count is {options.count}; at least 1 is needed")
     settings = {name: settings[name] for name in options.ways or settings}
     settings = dict(sorted(settings.items(), key=lambda entry: runs_of(entry[1])))
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = accelerator() or torch.device("cpu")
     pipeline = FlowInOnePipeline.mini(device=device)
     start = start_of(pipeline)
     fine = latents(pipeline, start, Setting(guidance_scale=options.guidance_scale, **FINE))

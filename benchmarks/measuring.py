@@ -12,13 +12,15 @@ from typing import TypeVar
 import psutil
 import torch
 
+from flowinone.hardware import accelerator
+
 Result = TypeVar("Result")
 STATUS = Path("/proc/self/status")
 
 
 def find_device(name: str | None) -> torch.device:
     """The device of that name; without one, the accelerator that torch finds, else the CPU. Raises ValueError if it is not there."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    found = accelerator()
     if name is None:
         return found or torch.device("cpu")
     try:

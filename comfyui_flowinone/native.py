@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import comfy.conds
+import comfy.float
 import comfy.latent_formats
+import comfy.lora
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..flowinone.config import LATENT_SCALE, FlowInOneConfig
+from ..flowinone.hardware import cpu_computes_in_bfloat16
 from ..flowinone.model import VelocityNetwork, activation_bytes
 from ..flowinone.sampling import upstream_time
 from .stock_samplers import start_at_source
@@ -76,11 +79,11 @@ class NativeVelocityNetwork(VelocityNetwork):
 
 
 class FlowInOneBase(comfy.model_base.BaseModel):
-    def __init__(self, model_config, device=None, weight_bytes: int | None = None):
+    def __init__(self, model_config, device, weight_bytes: int):
         super().__init__(
             model_config, model_type=comfy.model_base.ModelType.FLOW, device=device, unet_model=NativeVelocityNetwork
         )
-        self.weight_bytes = comfy.model_management.module_size(self.diffusion_model) if weight_bytes is None else weight_bytes
+        self.weight_bytes = weight_bytes
         dtype = self.get_dtype_inference()
         self.activation_bytes = activation_bytes(self.diffusion_model.config, dtype)
         largest = self.diffusion_model.fine.upsample.projection
@@ -134,9 +137,31 @@ class FlowInOneModelConfig(comfy.supported_models_base.BASE):
         return False
 
     def get_model(self, state_dict, prefix="", device=None) -> FlowInOneBase:
-        # Layers of ComfyUI's mixed precision have no matrices before they are loaded, which could be counted.
-        stored = sum(tensor.nbytes for tensor in state_dict.values()) if self.quant_config is not None else None
-        return FlowInOneBase(self, device=device, weight_bytes=stored)
+        # Of the tensors, not of the layers: some of ComfyUI's have no matrices before they are loaded.
+        dtype = None if self.quant_config is not None else self.unet_config["dtype"]
+        sizes = (tensor.nbytes if dtype is None else tensor.numel() * dtype.itemsize for tensor in state_dict.values())
+        return FlowInOneBase(self, device, sum(sizes))
+
+
+def patch_bare_parameters(patcher, device: torch.device, *_) -> None:
+    """What follows every loading: patches of parameters outside of ComfyUI's own layers count, too.
+
+    Where memory is short, and always where weights are paged, ComfyUI patches its own layers as they come and forgets the
+    others, so that merged models would be merged by half.
+    """
+    for key, patches in patcher.patches.items():
+        owner, _, _ = key.rpartition(".")
+        if hasattr(comfy.utils.get_attr(patcher.model, owner), "comfy_cast_weights"):
+            continue
+        if key not in patcher.backup:
+            patcher.patch_weight_to_device(key, device)
+            continue
+        # From the stored values again, and rounded as ComfyUI rounds: the same where it has patched them.
+        stored = patcher.backup[key].weight
+        weight = comfy.model_management.cast_to_device(stored, device, comfy.model_management.lora_compute_dtype(device), copy=True)
+        patched = comfy.lora.calculate_weight(patches, weight, key)
+        rounded = comfy.float.stochastic_rounding(patched, stored.dtype, seed=comfy.utils.string_to_seed(key))
+        comfy.utils.set_attr_param(patcher.model, key, rounded)
 
 
 def native_model(
@@ -162,6 +187,9 @@ def native_model(
             supported_dtypes=model_config.supported_inference_dtypes,
         )
     manual_cast = comfy.model_management.unet_manual_cast(dtype, device, model_config.supported_inference_dtypes)
+    if dtype == torch.bfloat16 and device.type == "cpu" and cpu_computes_in_bfloat16():
+        # ComfyUI takes every CPU for one that does not, and would make float32 of all weights at each evaluation.
+        manual_cast = None
     model_config.quant_config = comfy.utils.detect_layer_quantization(tensors, "")
     if model_config.quant_config is not None:
         dtype = manual_cast = manual_cast or dtype
@@ -170,5 +198,6 @@ def native_model(
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=device, offload_device=offload_device)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "flowinone", start_at_source)
+    patcher.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_LOAD, "flowinone", patch_bare_parameters)
     model.load_model_weights(tensors, assign=patcher.is_dynamic())
     return patcher

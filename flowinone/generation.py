@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from . import __version__
 from .composing import CHUNK, STANDARD, embedded_prompt, picture_of, read_prompt, write_png
+from .hardware import accelerator, cpu_computes_in_bfloat16
 from .pipeline import FlowInOnePipeline
 from .preprocess import as_rgb
 from .sampling import Guidance, check_solver
@@ -161,8 +162,7 @@ def pipeline_from(
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return accelerator or torch.device("cpu")
+        return accelerator() or torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -173,9 +173,7 @@ def _device(name: str) -> torch.device:
 
 def _suitable_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cpu":
-        # Others convert every product from and to float32.
-        able = torch.cpu.get_capabilities()
-        return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+        return torch.bfloat16 if cpu_computes_in_bfloat16() else torch.float32
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
     return torch.bfloat16

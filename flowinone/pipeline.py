@@ -18,6 +18,7 @@ from . import mini as bundled
 from .autoencoder import autoencoder_from_state_dict, decode_latents, image_latents
 from .config import FlowInOneConfig
 from .eightbit import is_quantised, quantise_modules
+from .hardware import accelerator
 from .lora import add_lora
 from .lora import load_lora as read_lora
 from .model import FlowInOneModel
@@ -55,6 +56,7 @@ class FlowInOnePipeline(DiffusionPipeline):
     def __init__(self, model: FlowInOneNetwork, vision: VisionEncoder, vae: AutoencoderKL):
         super().__init__()
         self.register_modules(model=model, vision=vision, vae=vae)
+        self._offloaded_from: torch.device | None = None
 
     @classmethod
     def from_single_files(
@@ -161,7 +163,7 @@ class FlowInOnePipeline(DiffusionPipeline):
             latents = integrate(velocity, source, solver, steps, self._on_step(progress, callback_on_step_end))
 
         images = latents if output_type == "latent" else self.decode(latents, output_type)
-        self.maybe_free_model_hooks()
+        self._place(None)
         return FlowInOnePipelineOutput(images=images) if return_dict else (images,)
 
     def quantize(self, kind: str = "int8") -> int:
@@ -187,9 +189,35 @@ class FlowInOnePipeline(DiffusionPipeline):
             raise ValueError("a LoRA cannot be added to 8-bit weights; call load_lora before quantize")
         return add_lora(self.model.velocity_network, read_lora(path), strength)
 
+    def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
+        """Keep the parts in the CPU's memory, and on the device only the one that works: tower, autoencoder, network, autoencoder.
+
+        `device` is the accelerator there is, or its number `gpu_id`. Raises ValueError where there is none.
+        """
+        if device is None:
+            device = accelerator()
+            if device is None:
+                raise ValueError("there is no accelerator to offload from; leave enable_model_cpu_offload out on a CPU")
+        device = torch.device(device)
+        self._offloaded_from = device if gpu_id is None else torch.device(device.type, gpu_id)
+        self._place(None)
+
     def enable_sequential_cpu_offload(self, *arguments, **settings) -> None:
-        """Not supported: raises ValueError. For little GPU memory there is ComfyUI, or `dtype=torch.bfloat16`."""
-        raise ValueError("FlowInOnePipeline cannot be offloaded layer by layer; use bfloat16 weights, or the ComfyUI nodes with --lowvram")
+        """Not supported: raises ValueError. For little GPU memory there are `enable_model_cpu_offload`, `quantize` and ComfyUI."""
+        raise ValueError(
+            "FlowInOnePipeline cannot be offloaded layer by layer; use bfloat16 weights with enable_model_cpu_offload or quantize, or the ComfyUI nodes, "
+            "which fetch layers as they need them"
+        )
+
+    def _place(self, working: str | None) -> None:
+        """With offloading, have the part of that name on the device and all others off it."""
+        if self._offloaded_from is None:
+            return
+        for name, part in self.components.items():
+            if name != working:
+                part.to("cpu")
+        if working is not None:
+            self.components[working].to(self._offloaded_from)
 
     def encode(
         self, pictures: Sequence[Image.Image], source_noise: Tensor | None = None, image_noise: Tensor | None = None
@@ -198,13 +226,18 @@ class FlowInOnePipeline(DiffusionPipeline):
         config = self.model.velocity_network.config
         image_size = config.latent_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
         seen = to_pixels([vision_view(picture, self.vision.image_size) for picture in pictures])
-        mean, logvar = self.model.encode_prompt(self.vision(seen))
+        self._place("vision")
+        tokens = self.vision(seen)
         cropped = to_pixels([latent_view(picture, image_size) for picture in pictures])
+        self._place("vae")
         latents = image_latents(self.vae, cropped, image_noise)
+        self._place("model")
+        mean, logvar = self.model.encode_prompt(tokens)
         return source_latent(mean, logvar, source_noise), latents.to(mean.device)
 
     def decode(self, latents: Tensor, output_type: str = "pil") -> list[Image.Image] | Tensor | np.ndarray:
         """Pictures of scaled latents [B, 4, H/8, W/8], as `output_type` of the call has them."""
+        self._place("vae")
         pictures = decode_latents(self.vae, latents)
         if output_type == "pt":
             return pictures

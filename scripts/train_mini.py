@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from flowinone import checkpoint, mini  # noqa: E402
 from flowinone.autoencoder import autoencoder_from_state_dict, latents_of_moments  # noqa: E402
+from flowinone.hardware import accelerator  # noqa: E402
 from flowinone.model.names import native_name  # noqa: E402
 from flowinone.training.autoencoder import AutoencoderConfig, DecoderConfig, train_autoencoder, train_decoder  # noqa: E402
 from flowinone.training.cache import PairCache  # noqa: E402
@@ -73,7 +74,7 @@ def main() -> None:
     cache.fill(Mixture([(source_at(s.path, SEED, IMAGE_SIZE, VISION_SIZE), s.weight) for s in sources], SEED), options.processes)
     vae = train_autoencoder(AutoencoderConfig(str(out / "vae"), steps=options.autoencoder_steps, seed=SEED), cache)
     tensors, layout = checkpoint.load_autoencoder(vae, torch.float32)
-    cache.encode("target", autoencoder_from_state_dict(tensors, **layout), torch.accelerator.current_accelerator() or torch.device("cpu"), torch.bfloat16)
+    cache.encode("target", autoencoder_from_state_dict(tensors, **layout), accelerator() or torch.device("cpu"), torch.bfloat16)
     vae = train_decoder(DecoderConfig(str(out / "decoder"), str(vae), steps=options.decoder_steps, seed=SEED), cache)
     vision = train_reading(ReadingConfig(str(out / "reading"), TOWER, steps=options.reading_steps, seed=SEED), cache)
     shared = dict(data=sources, warmup=100, vae=str(vae), cache_folder=str(out / "cache"), **LEARNING)

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..autoencoder import autoencoder_from_state_dict, autoencoder_of_widths, latents_of_moments
 from ..checkpoint import GROUPS, load_autoencoder
 from ..config import LATENT_SCALE
+from ..hardware import accelerator
 from ..renaming import Renaming
 from .cache import PairCache
 from .export import write_weights
@@ -58,7 +59,7 @@ class AutoencoderConfig:
 def train_autoencoder(config: AutoencoderConfig, cache: PairCache) -> Path:
     """Train on the pictures of a cache, prompts and answers, from the last state if there is one; the file."""
     torch.manual_seed(config.seed)
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = accelerator() or torch.device("cpu")
     vae = fresh_autoencoder(config).to(device)
     pictures = _Pictures(cache, config)
 
@@ -96,7 +97,7 @@ class DecoderConfig:
 
 def train_decoder(config: DecoderConfig, cache: PairCache) -> Path:
     """Train on the answers of a cache and their moments (`target_encoded`), from the last state if there is one; the file."""
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = accelerator() or torch.device("cpu")
     tensors, layout = load_autoencoder(config.vae, torch.float32)
     vae = autoencoder_from_state_dict(tensors, **layout)
     for parameter in vae.parameters():

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..hardware import accelerator
 from ..prompts.spec import TextStyle
 from ..prompts.typeface import typeface
 from ..vision import VisionEncoder
@@ -166,7 +167,7 @@ def words_of(name: str) -> list[str]:
 def train_reading(config: ReadingConfig, cache: PairCache) -> Path:
     """Train on a cache of scenes, from the last state if there is one; the tower's file."""
     torch.manual_seed(config.seed)
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = accelerator() or torch.device("cpu")
     sentences = [words_of(name) for name in cache.names]
     vocabulary = ["", *sorted({word for sentence in sentences for word in sentence})]
     numbers = {word: number for number, word in enumerate(vocabulary)}

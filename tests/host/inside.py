@@ -70,9 +70,11 @@ def native_answer(model, batch):
 def low_vram() -> dict:
     """Weights that stay behind and come a layer at a time, with a LoRA on top, against weights that are all there."""
     patched = model()
-    key = "diffusion_model.coarse.blocks.0.mlp.w0.weight"
-    weight = patched.model.state_dict()[key]
-    patched.add_patches({key: ("diff", (torch.full_like(weight, 0.02),))}, 0.5)
+    # A matrix, and what is in no layer of ComfyUI's: a table of positions and what follows time.
+    names = ("coarse.blocks.0.mlp.w0.weight", "fine.input_layer.positions.table", "coarse.blocks.0.mlp.norm.scale.param0")
+    stored = {name: tensor for name, tensor in patched.model.state_dict().items() if name.removeprefix("diffusion_model.") in names}
+    assert len(stored) == len(names), stored.keys()
+    patched.add_patches({key: ("diff", (torch.full_like(tensor, 0.02),)) for key, tensor in stored.items()}, 0.5)
     network = patched.model.diffusion_model
     device = patched.load_device
     source, image_latent = start(2)

@@ -79,8 +79,8 @@ def test_a_lora_is_what_its_weights_add_to_the_checkpoint(server, answer, own, c
 
 
 def test_merged_models_are_the_mean_of_their_weights(answer, checkpoint):
-    shifted = checkpoint("shifted.safetensors", lambda key, tensor: tensor * 1.2 if tensor.ndim > 1 else tensor)
-    between = checkpoint("between.safetensors", lambda key, tensor: tensor * 1.15 if tensor.ndim > 1 else tensor)
+    shifted = checkpoint("shifted.safetensors", lambda key, tensor: tensor * 1.2)
+    between = checkpoint("between.safetensors", lambda key, tensor: tensor * 1.15)
     # The encoder comes from the unchanged checkpoint in both.
     base = node("FlowInOneLoader", **LOADER)
     merge = node("ModelMergeSimple", model1=["load", 0], model2=["shifted", 0], ratio=0.25)
