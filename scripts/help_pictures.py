@@ -272,7 +272,7 @@ def furnish(base: Path) -> None:
 
 def opened(browser, url: str, language: str) -> ComfyPage:
     """ComfyUI's page in a language, sharp and without what hides parts of a graph."""
-    settings = {"Comfy.Locale": language, "Comfy.NodeBadge.NodeSourceBadgeMode": "None"}
+    settings = {"Comfy.Locale": language, "Comfy.NodeBadge.NodeSourceBadgeMode": "None", "Comfy.Graph.CanvasMenu": False}
     with browser.new_context() as context:
         context.request.post(f"{url}/api/settings", data=settings)
     sharp = SimpleNamespace(new_context=partial(browser.new_context, device_scale_factor=SHARPNESS))
@@ -290,6 +290,11 @@ def taken(page: ComfyPage, nodes: dict[str, Node], links: list[str]) -> Image.Im
             end = page.run()
             assert end["kind"] == "execution_success", end
             page.pictures(ids[name])
+    return clipped(page)
+
+
+def clipped(page: ComfyPage) -> Image.Image:
+    """A picture of the nodes that the page shows."""
     page.page.wait_for_timeout(600)  # pictures fade in
     lefts, tops, rights, bottoms = zip(*page.page.evaluate(CLASSIC_BOXES).values())
     left, top = PLACE[0] + min(lefts) - MARGIN, PLACE[1] + min(tops) - MARGIN

@@ -7,6 +7,9 @@ numbers are those of the workflows' marks.
 
 import dataclasses
 
+from PIL import Image
+
+from flowinone.evaluation.scoring import judge
 from flowinone.prompts import SolidCanvas, VisualPrompt, dumps, tasks
 from flowinone.prompts.spec import Erase, TextStyle
 from flowinone.training.scenes import GROUNDS, Answer, Ground, Scene, Thing
@@ -88,6 +91,21 @@ TOYS = {
     "Solver comparison": edit((PUSHED, BESIDE), (at(PUSHED, (0.587, 0.298)), BESIDE), 0),
 }
 """By workflow; for Motion video the end of the way."""
+ROW = "euler | heun, half the steps | rk4, a quarter"
+SHOWN = {"Upscale": "The answer", "Two passes": "First pass", "Solver comparison": ROW}
+"""Titles of the nodes that show mini's answer, where those are not "Save Image"."""
+
+
+def shown_by(name: str) -> str:
+    """The title of the node of a workflow that shows mini's answer."""
+    return SHOWN.get(name, "Save Image")
+
+
+def faults(name: str, picture: Image.Image) -> list[str]:
+    """What is wrong with a workflow's picture as an answer, or three side by side, to its toy scene."""
+    lefts = (0, 136, 272) if shown_by(name) == ROW else (0,)
+    answers = [picture.crop((left, 0, left + 128, 128)) for left in lefts] if len(lefts) > 1 else [picture]
+    return [reason for answer in answers for reason in judge(TOYS[name], answer).reasons]
 
 
 def drawing(toy: Toy) -> str:

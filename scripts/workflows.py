@@ -2,11 +2,13 @@
 
     python scripts/environment.py scripts/workflows.py                        # all, after nodes have got new inputs
     python scripts/environment.py scripts/workflows.py "Text box" Doodle      # some, after they were changed
+    python scripts/environment.py scripts/workflows.py --seeds 40             # after mini was trained anew
     python scripts/environment.py scripts/workflows.py "Text box" --thumbnail picture.png
 
 A workflow is made and changed in the browser and saved as workflows/NAME.json. From that this writes NAME.json again,
 without what only concerns the one who saved it, and with what helps everyone else: where its nodes and models come from,
-mini's steps and guidance (flowinone/mini) and its toy scene (scripts/toys.py);
+mini's steps and guidance (flowinone/mini) and its toy scene (scripts/toys.py), with --seeds also the first seed with which
+mini does what that asks for;
 and api/NAME.json, the prompt for the API. NAME.jpg, its thumbnail, is made of the given picture, or with --thumbnails
 of the prompt that the workflow draws, and of mini's answer.
 """
@@ -122,6 +124,8 @@ def main() -> None:
                 ):
                     for name in options.names:
                         rewrite(classic, vue, name)
+                        if name in toys.TOYS and (seed := obedient_seed(client, name, options.seeds)) is not None:
+                            rewrite(classic, vue, name, seed)
         for name in options.names:
             if options.thumbnail:
                 write_thumbnail(name, Image.open(options.thumbnail))
@@ -132,6 +136,7 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="workflows, by file name without .json. Default: all")
+    parser.add_argument("--seeds", type=int, default=0, metavar="N", help="of so many take the first that mini answers rightly")
     parser.add_argument("--thumbnails", action="store_true", help="make the thumbnails anew")
     parser.add_argument("--thumbnail", type=Path, metavar="FILE", help="take this picture for the one workflow named")
     options = parser.parse_args()
@@ -145,12 +150,12 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def rewrite(page: ComfyPage, vue: ComfyPage, name: str) -> None:
-    """Open workflows/NAME.json in both renderers, and write both forms of what the classic one made of it."""
+def rewrite(page: ComfyPage, vue: ComfyPage, name: str, seed: int | None = None) -> None:
+    """Open workflows/NAME.json in both renderers, and write both forms of what the classic one made of it, with that seed."""
     path = WORKFLOWS / f"{name}.json"
     for one in (page, vue):
         one.drop(path.name, path.read_bytes())
-    suit_mini(page, name)
+    suit_mini(page, name, seed)
     graph, roomy = page.graph(), {node["id"]: node["size"] for node in vue.graph()["nodes"]}
     for node in graph["nodes"]:
         # Nodes 2.0 need more room, and take it when the graph is opened.
@@ -165,15 +170,36 @@ def rewrite(page: ComfyPage, vue: ComfyPage, name: str) -> None:
     write(WORKFLOWS / "api" / path.name, compact(prompt))
 
 
-def suit_mini(page: ComfyPage, name: str) -> None:
-    """Set what follows from mini's numbers, and draw the workflow's toy scene."""
+def suit_mini(page: ComfyPage, name: str, seed: int | None) -> None:
+    """Set what follows from mini's numbers and the seed, if that is given, and draw the workflow's toy scene."""
     for number, node in page.prompt().items():
         wanted = dict.fromkeys(("guidance_scale", "cfg"), mini.GUIDANCE_SCALE)
         wanted["steps"] = mini.STEPS // QUESTIONS.get(node["inputs"].get("solver"), 1)
         if node["class_type"] == "FlowInOneCanvas":
             wanted["drawing"] = toys.drawing(toys.TOYS[name])
+        if seed is not None and isinstance(node["inputs"].get("seed"), int):
+            wanted["seed"] = seed
         for widget in wanted.keys() & node["inputs"].keys():
             page.set(int(number), widget, wanted[widget])
+
+
+def obedient_seed(client: ComfyClient, name: str, count: int) -> int | None:
+    """The first of so many seeds with which mini does what the workflow's toy scene asks for; None, and a line, if none does."""
+    prompt, _ = api(name)
+    shown = next(number for number, node in prompt.items() if node["_meta"]["title"] == toys.shown_by(name))
+    wanted = {number: prompt[number] for number in ancestors(prompt, shown)}
+    for seed in range(count):
+        for node in wanted.values():
+            if isinstance(node["inputs"].get("seed"), int):
+                node["inputs"]["seed"] = seed
+        *_, (_, content) = client.images({"outputs": {shown: client.run(wanted)["outputs"][shown]}})
+        wrong = toys.faults(name, Image.open(io.BytesIO(content)).convert("RGB"))
+        if not wrong:
+            print(f"{name}: seed {seed}")
+            return seed
+    if count:
+        print(f"{name}: none of {count} seeds; with the last {wrong[0]}")
+    return None
 
 
 def tidied(graph: dict) -> dict:

@@ -11,7 +11,7 @@ import flowinone
 from flowinone import mini
 from flowinone.evaluation.scoring import judge
 from flowinone.prompts import loads, render
-from scripts.toys import TOYS, drawing
+from scripts.toys import ROW, TOYS, drawing, faults, shown_by
 from tests.host.comfyui.prompt import inputs_of, node_id
 from tests.host.conftest import PHOTO, ROOT, TINY
 
@@ -30,9 +30,6 @@ SAVED = {
     "Motion video": [(128, 128)] * 5,
     "Solver comparison": [(3 * 128 + 2 * 8, 128)],
 }
-# Where a workflow shows mini's answer to its toy scene, if it is not saved as it is.
-ROW = "euler | heun, half the steps | rk4, a quarter"
-ANSWERS = {"Upscale": "The answer", "Two passes": "First pass", "Solver comparison": ROW}
 # The files that the page knows where to get, with their places in the models folder.
 FILES = {
     "FlowInOneLoader": {
@@ -196,9 +193,8 @@ def in_a_row(picture):
 @pytest.mark.trained
 @pytest.mark.parametrize("name", TOYS)
 def test_mini_does_what_the_toy_scene_asks_for(run, name):
-    picture = run(name).pictures(ANSWERS.get(name, "Save Image"))[-1]
-    for answer in in_a_row(picture) if name == "Solver comparison" else [picture]:
-        assert judge(TOYS[name], Image.fromarray(answer.astype(np.uint8))).reasons == ()
+    picture = run(name).pictures(shown_by(name))[-1]
+    assert faults(name, Image.fromarray(picture.astype(np.uint8))) == []
 
 
 def test_the_upscaler_enlarges_the_answer(run):

@@ -1,0 +1,46 @@
+"""Take the README's picture of a graph: a shipped workflow after a run with mini, as ComfyUI's page shows it.
+
+    python scripts/environment.py scripts/graph_picture.py [NAME]
+
+writes docs/compose.png of workflows/NAME.json ("Text box"), without its notes.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from help_pictures import PLACE, ROOT, SHOW, clipped, opened
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from scripts import environment
+from tests.host.comfyui.server import ComfyServer
+
+WIDTH = 1600
+DROP_NOTES = "() => app.graph.remove(app.graph.nodes.find(({type}) => type === 'MarkdownNote'))"
+
+
+def main() -> None:
+    name = sys.argv[1] if len(sys.argv) > 1 else "Text box"
+    browser, comfyui = environment.find_browser(Path(sys.executable)), os.environ.get("FLOWINONE_COMFYUI")
+    if not (browser and comfyui):
+        sys.exit("Needs a ComfyUI and a browser; run it as python scripts/environment.py scripts/graph_picture.py")
+    with tempfile.TemporaryDirectory() as base, ComfyServer(comfyui, sys.executable, base) as server, sync_playwright() as playwright:
+        with playwright.chromium.launch(executable_path=browser, **environment.BROWSER_OPTIONS) as chromium:
+            with opened(chromium, server.url, "en") as page:
+                page.drop(f"{name}.json", (ROOT / "workflows" / f"{name}.json").read_bytes())
+                page.page.evaluate(DROP_NOTES)
+                end = page.run()
+                assert end["kind"] == "execution_success", end
+                for node in page.graph()["nodes"]:
+                    if node["type"] in ("FlowInOneCompose", "SaveImage"):
+                        page.pictures(node["id"])
+                page.page.evaluate(SHOW, PLACE)
+                picture = clipped(page).convert("RGB")
+    height = round(picture.height * WIDTH / picture.width)
+    picture.resize((WIDTH, height), Image.Resampling.LANCZOS).quantize(256, dither=Image.Dither.NONE).save(ROOT / "docs" / "compose.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
