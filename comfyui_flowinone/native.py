@@ -107,11 +107,15 @@ class FlowInOneBase(comfy.model_base.BaseModel):
             prompt = dict(image_latent=image_latent, null=null, bypass=bypass)
             return apply(x, t, *args, transformer_options=transformer_options, **prompt, **conds)
 
-        return in_parts(denoised, self.samples_at_once(x.device), x, t, image_latent, null, bypass)
+        count = self.samples_at_once(self.current_patcher or comfy.model_management, x.device)
+        return in_parts(denoised, count, x, t, image_latent, null, bypass)
 
-    def samples_at_once(self, device: torch.device) -> int:
-        """How many samples find room in the device's free memory, beside the largest matrix, which may have to be fetched or cast."""
-        room = comfy.model_management.get_free_memory(device) - self.largest_matrix_bytes
+    def samples_at_once(self, memory, device: torch.device) -> int:
+        """How many samples find room in the device's free memory, beside the largest matrix, which may have to be fetched or cast.
+
+        `memory` tells what is free: the model's patcher, which knows what other models would give up, or ComfyUI's model_management.
+        """
+        room = memory.get_free_memory(device) - self.largest_matrix_bytes
         return max(1, int(room / self.activation_bytes))
 
     def memory_required(self, input_shape, cond_shapes=None) -> int:

@@ -39,11 +39,11 @@ def sample(
     before, stages = stage
     report = latent_preview.prepare_callback(model, stages * steps)
     evaluate = functools.partial(network.velocity, dual=not all(bypass))
+    count = model.model.samples_at_once(model, device)
 
     def velocity(x: Tensor, t: Tensor, latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
         # A solver may evaluate several times a step; Cancel is heard before each.
         comfy.model_management.throw_exception_if_processing_interrupted()
-        count = model.model.samples_at_once(device)
         return in_parts(evaluate, count, x.to(dtype), t, latent.to(dtype), null, bypass).float()
 
     guided = guided_velocity(
