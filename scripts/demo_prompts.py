@@ -20,9 +20,9 @@ from flowinone.training.scenes import SCENE_TASKS, example, plan
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "mini"
 SEEDS = {
     "class_to_image": 2,
-    "text_to_image": 116,
-    "text_in_image": 5,
-    "text_box": 4,
+    "text_to_image": 46,
+    "text_in_image": 2,
+    "text_box": 22,
     "visual_marker": 3,
     "doodle": 1,
     "point_force": 20,

@@ -36,6 +36,7 @@ def main() -> None:
                 for node in page.graph()["nodes"]:
                     if node["type"] in ("FlowInOneCompose", "SaveImage"):
                         page.pictures(node["id"])
+                page.page.wait_for_timeout(1000)  # what has brought them into view moves on for a while
                 page.page.evaluate(SHOW, PLACE)
                 picture = clipped(page).convert("RGB")
     height = round(picture.height * WIDTH / picture.width)

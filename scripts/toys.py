@@ -62,7 +62,7 @@ def blue(thing: Thing) -> Thing:
     return dataclasses.replace(thing, color="blue")
 
 
-STAR, HEART = Thing("star", "orange", (0.29, 0.36), 0.14), Thing("heart", "red", (0.31, 0.36), 0.14)
+HEART = Thing("heart", "red", (0.31, 0.36), 0.14)
 BALL, SQUARE = Thing("ball", "purple", (0.77, 0.4), 0.12), Thing("square", "blue", (0.76, 0.38), 0.12)
 RING, LOW = Thing("ring", "purple", (0.2, 0.74), 0.12), at(SQUARE, (0.2, 0.72))
 PUSHED, BESIDE = Thing("ball", "red", (0.24, 0.46), 0.1), Thing("ball", "blue", (0.82, 0.5), 0.1)
@@ -76,14 +76,14 @@ TOYS = {
     "Text to image": alone(
         Thing("heart", "red", (0.5, 0.5), SIZES[""]), Ground("plain", (GROUNDS["yellow"],) * 2), "named"
     ),
-    "Text in image": edit((STAR, BALL), (blue(STAR), BALL)),
+    "Text in image": edit((HEART, BALL), (blue(HEART), BALL)),
     "Text box": edit((RING,), (boxed("star", "yellow"), RING), 0),
     "Visual marker": edit((HEART, SQUARE), (SQUARE,)),
     "Doodle": edit((BALL,), (own("heart", (0.32, 0.37), 0.15), BALL), 0),
     "Force": edit((PUSHED, BESIDE), (at(PUSHED, (0.587, 0.298)), BESIDE), 0),
     "Trajectory": edit((LED, ASIDE), (at(LED, (0.8, 0.27)), ASIDE), 0),
     "Visual prompt to image": edit((LOW,), (boxed("heart", "purple"), LOW), 0, HEART_LABEL),
-    "Upscale": edit((LOW,), (boxed("heart", "purple"), LOW), 0),
+    "Upscale": edit((RING,), (boxed("star", "yellow"), RING), 0),
     "Photo edit": edit((RING,), (boxed("star", "yellow"), RING), 0),
     "Two passes": edit((HEART, BALL), (blue(HEART), BALL)),
     "ComfyUI samplers": edit((HEART, SQUARE), (Thing("star", "orange", HEART.center, HEART.radius), SQUARE), 0),

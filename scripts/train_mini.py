@@ -2,7 +2,8 @@
 
 Made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision tower that reads
 their words; a network behind them, for its velocities; another's prompt encoder, which guesses answers, at first behind the
-tower, then together with it; the network of both; and that together with the tower. Each stage goes on where it was stopped.
+tower, then together with it; the network of both; that together with the tower; and guesses again. Each stage goes on where
+it was stopped.
 """
 
 import argparse
@@ -62,9 +63,9 @@ def main() -> None:
     parser.add_argument("--reading-steps", type=int, default=2000)
     parser.add_argument("--velocity-steps", type=int, default=5600)
     parser.add_argument("--guess-steps", type=int, default=1500)
-    parser.add_argument("--word-steps", type=int, nargs=2, default=(2500, 3000), help="in two runs, for the rate falls in each")
+    parser.add_argument("--word-steps", type=int, nargs=3, default=(2500, 3000, 2150), help="in three runs, the last one at the end")
     parser.add_argument("--network-steps", type=int, default=4000)
-    parser.add_argument("--steps", type=int, default=4400, help="of network and tower together")
+    parser.add_argument("--together-steps", type=int, default=4400)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out = options.out
@@ -92,10 +93,12 @@ def main() -> None:
         encoder = stage(name, steps, rate, source_steps=steps, checkpoint=str(encoder), vision=str(vision), train_vision=True)
         vision = out / name / "vision.safetensors"
     begun = joined(encoder, velocity, out / "begun.safetensors")
-    guided = dict(source_weight=1.0)
-    network = stage("network", options.network_steps, 3e-3, checkpoint=str(begun), vision=str(vision), **guided)
-    network = stage("together", options.steps, 2e-3, checkpoint=str(network), vision=str(vision), train_vision=True, warmup=50, **guided)
-    ship(network, out / "together" / "vision.safetensors", vae, cache)
+    network = stage("network", options.network_steps, 3e-3, checkpoint=str(begun), vision=str(vision), source_weight=1.0)
+    both = dict(train_vision=True, warmup=50)
+    network = stage("together", options.together_steps, 2e-3, checkpoint=str(network), vision=str(vision), source_weight=1.0, **both)
+    vision, last = out / "together" / "vision.safetensors", options.word_steps[2]
+    network = stage("last_words", last, 8e-4, source_steps=last, checkpoint=str(network), vision=str(vision), **both)
+    ship(network, out / "last_words" / "vision.safetensors", vae, cache)
 
 
 def joined(encoder: Path, velocity: Path, target: Path) -> Path:

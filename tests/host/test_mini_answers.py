@@ -27,7 +27,6 @@ def test_its_prompts_are_the_chosen_scenes(task):
         assert Image.open(photo(task)).tobytes() == planned.photo.draw(SIDE).tobytes()
 
 
-@pytest.mark.trained
 @pytest.mark.parametrize("task", TASKS)
 def test_mini_answers_rightly(client, task):
     ground = photo(task)
