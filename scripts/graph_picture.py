@@ -40,7 +40,7 @@ def main() -> None:
                 page.page.evaluate(SHOW, PLACE)
                 picture = clipped(page).convert("RGB")
     height = round(picture.height * WIDTH / picture.width)
-    picture.resize((WIDTH, height), Image.Resampling.LANCZOS).quantize(256, dither=Image.Dither.NONE).save(ROOT / "docs" / "compose.png", optimize=True)
+    picture.resize((WIDTH, height), Image.Resampling.LANCZOS).save(ROOT / "docs" / "compose.png", optimize=True)
 
 
 if __name__ == "__main__":

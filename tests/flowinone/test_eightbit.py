@@ -136,7 +136,7 @@ def test_velocities_are_near_those_of_float32_and_nearest_in_int8(files, name):
 
 def answer(pipeline):
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline(PROMPT.input, steps=4, guidance_scale=3.0, generator=0, output_type="latent").images
+    return pipeline(PROMPT.input, steps=4, guidance_scale=mini.GUIDANCE_SCALE, generator=0, output_type="latent").images
 
 
 @pytest.fixture(scope="module")
