@@ -21,6 +21,8 @@ from .sampling import Guidance, check_solver
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _DOCUMENT = ".json"
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow and we raise for files that hold no prompt."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +199,7 @@ def answer_all(
             for job in batch:
                 try:
                     readable.append((job, *prompt_picture(job.source, job.photo, settings.bypass)))
-                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                except UNREADABLE as error:
                     unreadable.append((job, str(error) or type(error).__name__))
             if readable:
                 done_before = number * per_batch
@@ -235,7 +237,7 @@ def _answer(pipeline, batch: list[tuple[Job, Image.Image, bool]], settings: Gene
 def prompt_picture(source: str, photo: str | None = None, bypass: bool | None = None) -> tuple[Image.Image, bool]:
     """The prompt picture in a file, or drawn of a .json, and its bypass: the given one, or else its document's.
 
-    Raises OSError or ValueError for what cannot be read.
+    What cannot be read raises one of `UNREADABLE`.
     """
     if _is_document(source):
         prompt = read_prompt(source)

@@ -6,7 +6,6 @@ draws with the mouse in ComfyUI's page and writes docs/canvas.jpg, and tools_en.
 """
 
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -86,9 +85,7 @@ SHOWN: list[tuple[str, str, Callable]] = [
 
 
 def main() -> None:
-    browser, comfyui = environment.find_browser(Path(sys.executable)), os.environ.get("FLOWINONE_COMFYUI")
-    if not (browser and comfyui):
-        sys.exit("Needs a ComfyUI and a browser; run it as python scripts/environment.py scripts/canvas_pictures.py")
+    browser, comfyui = environment.browser_and_comfyui()
     with tempfile.TemporaryDirectory() as base:
         furnish(Path(base))
         with ComfyServer(comfyui, sys.executable, base) as server, sync_playwright() as playwright:

@@ -5,10 +5,8 @@
 writes docs/compose.png of workflows/NAME.json ("Text box"), without its notes.
 """
 
-import os
 import sys
 import tempfile
-from pathlib import Path
 
 from help_pictures import PLACE, ROOT, SHOW, clipped, opened
 from PIL import Image
@@ -23,9 +21,7 @@ DROP_NOTES = "() => app.graph.remove(app.graph.nodes.find(({type}) => type === '
 
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "Text box"
-    browser, comfyui = environment.find_browser(Path(sys.executable)), os.environ.get("FLOWINONE_COMFYUI")
-    if not (browser and comfyui):
-        sys.exit("Needs a ComfyUI and a browser; run it as python scripts/environment.py scripts/graph_picture.py")
+    browser, comfyui = environment.browser_and_comfyui()
     with tempfile.TemporaryDirectory() as base, ComfyServer(comfyui, sys.executable, base) as server, sync_playwright() as playwright:
         with playwright.chromium.launch(executable_path=browser, **environment.BROWSER_OPTIONS) as chromium:
             with opened(chromium, server.url, "en") as page:

@@ -8,7 +8,6 @@ the nodes of RESULTS result.webp. A new node gets a graph in GRAPHS. The Chinese
 """
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -213,9 +212,7 @@ SHOW = """([left, top]) => {
 
 def main() -> None:
     names = parse_options().names
-    browser, comfyui = environment.find_browser(Path(sys.executable)), os.environ.get("FLOWINONE_COMFYUI")
-    if not (browser and comfyui):
-        sys.exit("Needs a ComfyUI and a browser; run it as python scripts/environment.py scripts/help_pictures.py")
+    browser, comfyui = environment.browser_and_comfyui()
     with tempfile.TemporaryDirectory() as base:
         furnish(Path(base))
         with ComfyServer(comfyui, sys.executable, base) as server:

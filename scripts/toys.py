@@ -101,10 +101,14 @@ def shown_by(name: str) -> str:
     return SHOWN.get(name, "Save Image")
 
 
+def in_a_row(picture: Image.Image) -> list[Image.Image]:
+    """The three answers that stand side by side."""
+    return [picture.crop((left, 0, left + 128, 128)) for left in (0, 136, 272)]
+
+
 def faults(name: str, picture: Image.Image) -> list[str]:
     """What is wrong with a workflow's picture as an answer, or three side by side, to its toy scene."""
-    lefts = (0, 136, 272) if shown_by(name) == ROW else (0,)
-    answers = [picture.crop((left, 0, left + 128, 128)) for left in lefts] if len(lefts) > 1 else [picture]
+    answers = in_a_row(picture) if shown_by(name) == ROW else [picture]
     return [reason for answer in answers for reason in judge(TOYS[name], answer).reasons]
 
 

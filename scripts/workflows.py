@@ -109,10 +109,7 @@ STAND_INS = {
 
 def main() -> None:
     options = parse_options()
-    browser = environment.find_browser(Path(sys.executable))
-    comfyui = os.environ.get("FLOWINONE_COMFYUI")
-    if not (browser and comfyui):
-        sys.exit("Needs a ComfyUI and a browser; run it as python scripts/environment.py scripts/workflows.py")
+    browser, comfyui = environment.browser_and_comfyui()
     python = os.environ.get("FLOWINONE_COMFYUI_PYTHON", sys.executable)
     with tempfile.TemporaryDirectory() as base, ComfyServer(comfyui, python, base) as server:
         client = server.client()
@@ -124,7 +121,7 @@ def main() -> None:
                 ):
                     for name in options.names:
                         rewrite(classic, vue, name)
-                        if name in toys.TOYS and (seed := obedient_seed(client, name, options.seeds)) is not None:
+                        if options.seeds and name in toys.TOYS and (seed := obedient_seed(client, name, options.seeds)) is not None:
                             rewrite(classic, vue, name, seed)
         for name in options.names:
             if options.thumbnail:
@@ -197,8 +194,7 @@ def obedient_seed(client: ComfyClient, name: str, count: int) -> int | None:
         if not wrong:
             print(f"{name}: seed {seed}")
             return seed
-    if count:
-        print(f"{name}: none of {count} seeds; with the last {wrong[0]}")
+    print(f"{name}: none of {count} seeds; with the last {wrong[0]}")
     return None
 
 

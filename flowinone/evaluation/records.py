@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..composing import write_whole
 from ..prompts.spec import Task
 from .marks import Marks
 from .scoring import Judgement
@@ -35,7 +36,7 @@ class Records:
         elif there:
             raise ValueError(f"{there[0]} exists; {_OTHERWISE}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write(self._settings, json.dumps(self._facts, indent=1))
+        write_whole(json.dumps(self._facts, indent=1).encode(), str(self._settings))
 
     @property
     def _settings(self) -> Path:
@@ -79,7 +80,7 @@ class Records:
             "wrong": list(marks.wrong),
             "faults": [list(zip(judgement.kinds, judgement.reasons)) for judgement in marks.judgements],
         }
-        _write(self._file(name, task), json.dumps(stored))
+        write_whole(json.dumps(stored).encode(), str(self._file(name, task)))
 
     def _file(self, name: str, task: Task) -> Path:
         return self.folder / f"{name.replace(' ', '-')}.{task}.json"
@@ -93,13 +94,6 @@ def _read(file: Path, remedy: str) -> dict:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} cannot be used ({error}); {remedy}") from None
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    unfinished = file.with_name(f".{file.name}")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, file)
 
 
 def _short(value) -> str:

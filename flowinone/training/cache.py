@@ -19,6 +19,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from ..composing import write_whole
 from ..preprocess import latent_view, vision_view
 from ..vision import VisionEncoder
 from .data import Mixture
@@ -69,9 +70,7 @@ class PairCache:
                     mixture.report(met)
                 if number % 20 == 0:
                     log.info("%d of %d pairs drawn in %.0f s", len(names), self.count, time.monotonic() - began)
-        unfinished = marker.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(names), encoding="utf-8")
-        os.replace(unfinished, marker)
+        write_whole(json.dumps(names).encode(), str(marker))
 
     def encode(self, name: str, encoder: VisionEncoder | AutoencoderKL, device: torch.device, dtype: torch.dtype) -> None:
         """Add `{name}_encoded`, in float16: a tower's tokens, or an autoencoder's moments, of the pictures `name`, computed in `dtype`.

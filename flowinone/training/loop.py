@@ -19,7 +19,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from PIL import Image
 from torch import Tensor
 
-from ..generation import prompt_picture
+from ..generation import UNREADABLE, prompt_picture
 from ..model.names import upstream_name
 from ..pipeline import FlowInOnePipeline
 from . import snapshots
@@ -53,7 +53,8 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
     """Train as the configuration says, from the last state in its folder if there is one and `resume` is set.
 
     Resumed runs have the losses of uninterrupted ones: all chance follows from seed and step. Ctrl-C ends a run after its step, with
-    its state saved. Without `resume` the states of an earlier run are kept under another name. Raises ConfigError, CheckpointError and SnapshotError with the remedy; the last good state always stays.
+    its state saved. Without `resume` the states of an earlier run are kept under another name. Raises ConfigError, CheckpointError and
+    SnapshotError with the remedy; the last good state always stays.
     """
     accelerator = Accelerator(
         # Left alone, several processes without a GPU would look for one.
@@ -283,7 +284,7 @@ def _samples(config: TrainingConfig) -> list[tuple[Image.Image, bool]]:
     for path in config.samples:
         try:
             read.append(prompt_picture(path))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except UNREADABLE as error:
             raise ConfigError(f"samples: {path} cannot be read as a prompt ({error})") from error
     return read
 

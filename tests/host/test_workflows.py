@@ -11,7 +11,7 @@ import flowinone
 from flowinone import mini
 from flowinone.evaluation.scoring import judge
 from flowinone.prompts import loads, render
-from scripts.toys import ROW, TOYS, drawing, faults, shown_by
+from scripts.toys import ROW, TOYS, drawing, faults, in_a_row, shown_by
 from tests.host.comfyui.prompt import inputs_of, node_id
 from tests.host.conftest import PHOTO, ROOT, TINY
 
@@ -187,11 +187,6 @@ def test_the_right_answer_to_a_toy_scene_would_be_judged_right(name):
     assert judge(TOYS[name], TOYS[name].answer.scene.draw(128)).reasons == ()
 
 
-def in_a_row(picture):
-    """The three answers that stand side by side."""
-    return [picture[:, left : left + 128] for left in (0, 136, 272)]
-
-
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.trained if name in NOT_YET else ()) for name in TOYS])
 def test_mini_does_what_the_toy_scene_asks_for(run, name):
     picture = run(name).pictures(shown_by(name))[-1]
@@ -285,7 +280,7 @@ def test_a_motion_becomes_a_video(run):
 def test_the_answers_of_the_solvers_stand_side_by_side(run):
     (row,) = run("Solver comparison").pictures(ROW)
     assert (row[:, 128:136] == 255).all() and (row[:, 264:272] == 255).all()
-    answers = in_a_row(row)
+    answers = [np.asarray(answer) for answer in in_a_row(Image.fromarray(row.astype(np.uint8)))]
     assert not any(np.array_equal(one, other) for one, other in zip(answers, answers[1:]))
 
 
