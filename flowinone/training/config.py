@@ -52,7 +52,8 @@ class TrainingConfig:
     """A run. Defaults are the authors' (reference: paper, appendix; `configs/flowinone_training_demo.py`), batch and steps apart.
 
     `mode`: scratch trains a network of the shape `network` (`FlowInOneConfig` fields), finetune the whole of `checkpoint`, lora
-    low-rank updates to it. `vision` and `vae` are files as for `flowinone generate`; `train_vision` lets the tower learn, too.
+    low-rank updates to it. `vision` and `vae` are files as for `flowinone generate`; `train_vision` lets the tower learn, too;
+    without `train_prompt` the prompt encoder stays as it is.
     `batch_size` is per process and step; a step takes `accumulation` of them. Times are in optimizer steps.
     `cache` is how many pairs to draw and encode once, in `cache_folder` (or the run's folder), and to train on again and again;
     0 draws a new pair every time. Caching does without the contrastive term, which looks at the target pictures.
@@ -71,6 +72,7 @@ class TrainingConfig:
     network: dict = dataclasses.field(default_factory=dict)
     tower: dict = dataclasses.field(default_factory=dict)
     train_vision: bool = False
+    train_prompt: bool = True
     lora: LoraSettings = LoraSettings()
 
     seed: int = 0
@@ -123,6 +125,8 @@ class TrainingConfig:
             raise ConfigError(f"checkpoint is empty; mode {self.mode} starts from a FlowInOne network")
         if self.mode == "scratch" and self.checkpoint:
             raise ConfigError("checkpoint has no place in mode scratch; leave it out, or choose finetune")
+        if not self.train_prompt and (self.source_steps or self.source_weight):
+            raise ConfigError("source_steps and source_weight teach the prompt encoder, which train_prompt leaves as it is; set them to 0, or train_prompt to true")
         if not self.vae:
             raise ConfigError("vae is empty; name a Stable Diffusion 1.x VAE")
         if not self.vision and not (self.mode == "scratch" and self.tower):

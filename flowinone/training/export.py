@@ -1,5 +1,7 @@
 """Weights files that a training run leaves behind, and what they say beside their tensors."""
 
+import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checkpoint import VISION_HEADS
+from ..checkpoint import CONFIG, VISION_HEADS
+from ..model import FlowInOneModel
+from ..model.names import upstream_name
 from ..vision import VisionEncoder
 from .snapshots import SnapshotError, remedy
 
@@ -24,6 +28,15 @@ def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         unfinished.unlink(missing_ok=True)
         raise SnapshotError(f"{path} could not be written ({error}); {remedy(path.parent)}, then start again") from error
     return path
+
+
+def write_network(path: Path, model: FlowInOneModel, beside: dict[str, Tensor]) -> Path:
+    """Write a network under the public names, so that other programs can go on from it as well, with the tensors `beside` it.
+
+    Raises as `write_weights`.
+    """
+    tensors = beside | {upstream_name(name): tensor for name, tensor in model.state_dict().items()}
+    return write_weights(path, tensors, {CONFIG: json.dumps(dataclasses.asdict(model.config))})
 
 
 def vision_metadata(vision: VisionEncoder) -> dict[str, str]:

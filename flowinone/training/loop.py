@@ -20,13 +20,12 @@ from PIL import Image
 from torch import Tensor
 
 from ..generation import UNREADABLE, prompt_picture
-from ..model.names import upstream_name
 from ..pipeline import FlowInOnePipeline
 from . import snapshots
 from .cache import PairCache
 from .config import ConfigError, TrainingConfig, as_fields
 from .data import Mixture, PairSource, TrainingPictures, loader, on_device, open_source
-from .export import vision_metadata, write_weights
+from .export import vision_metadata, write_network, write_weights
 from .objective import Chance, Objective
 from .optimizers import make_optimizer
 from .parts import MovingAverage, adapter_tensors, build, quick_attention, training_only
@@ -241,13 +240,11 @@ def _export(config: TrainingConfig, objective: Objective, average: MovingAverage
             tensors = adapter_tensors(objective.model.velocity_network, config.lora)
             written.append(write_weights(out / "lora.safetensors", tensors, {}))
         else:
-            # Public names and every tensor that came along, so that other programs can go on from it as well.
-            tensors = training_only(config.checkpoint) if config.checkpoint else {}
+            # Every tensor that came along goes on with it.
+            beside = training_only(config.checkpoint) if config.checkpoint else {}
             if objective.features is not None:
-                tensors |= objective.features.checkpoint()
-            tensors |= {upstream_name(name): tensor for name, tensor in objective.model.state_dict().items()}
-            facts = json.dumps(dataclasses.asdict(objective.model.config))
-            written.append(write_weights(out / "flowinone.safetensors", tensors, {"flowinone.config": facts}))
+                beside |= objective.features.checkpoint()
+            written.append(write_network(out / "flowinone.safetensors", objective.model, beside))
         if config.train_vision:
             written.append(write_weights(out / "vision.safetensors", objective.vision.state_dict(), vision_metadata(objective.vision)))
     return written

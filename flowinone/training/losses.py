@@ -41,13 +41,14 @@ def kl_divergence(mean: Tensor, logvar: Tensor) -> Tensor:
     return -0.5 * terms.flatten(1).sum(dim=1)
 
 
-def source_loss(mean: Tensor, target: Tensor) -> Tensor:
+def source_loss(mean: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """How far sources are from guesses of the targets, `SOURCE_SCALE` times as wide: the noise of a source is as wide as a target.
 
-    Not upstream's, whose prompt encoder begins with what it learnt before. A new one learns what words mean in a
-    tenth of the time when it need not do so through the velocity network.
+    `weights` [B, H, W] say what an error counts where. Not upstream's, whose prompt encoder begins with what it learnt before.
+    A new one learns what words mean in a tenth of the time when it need not do so through the velocity network.
     """
-    return F.mse_loss(mean, SOURCE_SCALE * target)
+    errors = F.mse_loss(mean, SOURCE_SCALE * target, reduction="none")
+    return errors.mean() if weights is None else (errors.mean(dim=1) * weights).sum() / weights.sum()
 
 
 def contrastive_loss(sources: Tensor, features: Tensor, temperature: Tensor | float) -> Tensor:

@@ -38,14 +38,8 @@ def build(config: TrainingConfig) -> Objective:
             raise ConfigError(f"network: {error}") from None
         model = fresh_network(shape)
     else:
-        tensors, shape = checkpoint.load_network(config.checkpoint, torch.float32)
-        heads = dict(coarse_heads=shape.coarse_heads, context_heads=shape.context_heads)
-        model = FlowInOneModel.from_state_dict(tensors, **heads)
-    if config.vision:
-        tensors, settings = checkpoint.load_vision(config.vision, torch.float32)
-        vision = VisionEncoder.from_state_dict(tensors, **settings)
-    else:
-        vision = fresh_tower(config.tower)
+        model = stored_network(config.checkpoint)
+    vision = stored_tower(config.vision) if config.vision else fresh_tower(config.tower)
     tensors, settings = checkpoint.load_autoencoder(config.vae, torch.float32)
     vae = autoencoder_from_state_dict(tensors, **settings)
     features = None
@@ -53,14 +47,12 @@ def build(config: TrainingConfig) -> Objective:
         features = TargetFeatures.from_checkpoint(training_only(config.checkpoint))
     objective = Objective(model, vision, vae, features, config.kl_weight, config.contrastive_weight, config.source_weight)
 
-    # Tensors of a file may be mapped read-only, and two parts must not share one that is trained.
-    for parameter in objective.parameters():
-        parameter.data = parameter.data.clone()
-    objective.requires_grad_(False).eval()
+    own_tensors(objective).requires_grad_(False).eval()
     if config.mode == "lora":
         add_adapters(model.velocity_network, config.lora)
     else:
         model.requires_grad_(True)
+        model.prompt_encoder.requires_grad_(config.train_prompt)
         if features is not None:
             features.head.requires_grad_(True)
             features.temperature.requires_grad_(True)
@@ -69,6 +61,25 @@ def build(config: TrainingConfig) -> Objective:
     if config.gradient_checkpointing:
         recompute(model.velocity_network)
     return objective
+
+
+def stored_network(path: str) -> FlowInOneModel:
+    """The network of a file in float32; its tensors may be the file's."""
+    tensors, shape = checkpoint.load_network(path, torch.float32)
+    return FlowInOneModel.from_state_dict(tensors, coarse_heads=shape.coarse_heads, context_heads=shape.context_heads)
+
+
+def stored_tower(path: str) -> VisionEncoder:
+    """The vision tower of a file in float32; its tensors may be the file's."""
+    tensors, settings = checkpoint.load_vision(path, torch.float32)
+    return VisionEncoder.from_state_dict(tensors, **settings)
+
+
+def own_tensors(module: nn.Module) -> nn.Module:
+    """The module, made fit to be trained: tensors of a file may be mapped read-only, and two parts must not share one."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.clone()
+    return module
 
 
 def training_only(path: str) -> dict[str, Tensor]:

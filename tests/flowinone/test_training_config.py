@@ -48,6 +48,7 @@ def test_a_configuration_survives_a_file(tmp_path):
         (["vae=''"], "vae is empty"),
         (["vision=''"], "vision is empty"),
         (["steps.more=1"], "steps"),
+        (["train_prompt=false", "source_weight=1"], "set them to 0, or train_prompt to true"),
     ],
 )
 def test_what_cannot_be_is_named(changes, sentence):

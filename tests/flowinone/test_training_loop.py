@@ -407,6 +407,12 @@ def test_a_network_from_scratch_learns_from_scenes(fields, files, tmp_path):
         run(fields(out=str(tmp_path / "other"), data=["scenes:cooking"]))
 
 
+def test_a_prompt_encoder_may_stay_as_it_is(fields, files):
+    (network,) = run(fields(steps=2, train_prompt=False)).files
+    (before, _), (after, _) = (load_network(file, torch.float32) for file in (files[1]["checkpoint"], network))
+    assert {name.partition(".")[0] for name in after if not torch.equal(after[name], before[name])} == {"velocity_network"}
+
+
 def test_another_kind_of_run_in_the_same_folder_is_refused(fields):
     run(fields(steps=2))
     with pytest.raises(snapshots.SnapshotError, match="another kind of run"):

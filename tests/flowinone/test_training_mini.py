@@ -11,7 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, latents_of_moments
-from flowinone.checkpoint import load_autoencoder, load_vision
+from flowinone.checkpoint import load_autoencoder, load_network, load_vision
+from flowinone.model.names import native_name
 from flowinone.training import reading
 from flowinone.training.autoencoder import (
     AutoencoderConfig,
@@ -26,11 +27,12 @@ from flowinone.training.autoencoder import (
 from flowinone.training.cache import PairCache
 from flowinone.training.config import TrainingConfig, read_config
 from flowinone.training.data import Mixture, TrainingPictures, on_device, open_source
+from flowinone.training.guessing import GuessingConfig, standing, train_guessing, weights
 from flowinone.training.loop import train
 from flowinone.training.objective import Chance
 from flowinone.training.parts import build
 from flowinone.training.reading import ReadingConfig, train_reading, words_of
-from flowinone.training.scenes import SCENE_TASKS, SceneSource, plan
+from flowinone.training.scenes import COLORS, SCENE_TASKS, SHAPES, SceneSource, plan
 from flowinone.vision import VisionEncoder
 
 COUNT = 40
@@ -244,3 +246,71 @@ def test_a_stopped_reading_goes_on_exactly(cache, tmp_path):
     resumed = load_file(train_reading(parts, cache))
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("task", SCENE_TASKS)
+def test_guesses_count_where_a_prompt_changes_something(task):
+    for seed in range(8):
+        planned = plan(task, seed)
+        scene, photo = planned.answer.scene, planned.photo
+        shapes, colors = standing(scene, 32)
+        counts = weights(planned, 32)
+        assert counts.min() == np.float16(0.1) and counts.max() == 1
+        for thing in scene.things:
+            column, row = (int(along * 32) for along in thing.center)
+            assert (shapes[row, column], colors[row, column]) == (1 + [*SHAPES].index(thing.shape), 1 + [*COLORS].index(thing.color))
+            assert counts[row, column] == (np.float16(0.4) if photo and thing in photo.things else 1)
+        for thing in photo.things if photo else ():
+            column, row = (int(along * 32) for along in thing.center)
+            assert thing in scene.things or counts[row, column] == 1
+        if scene.flag:
+            cloth = colors == 1 + [*COLORS].index(scene.flag.color)
+            assert (shapes[cloth] == 1 + len(SHAPES)).all() and (counts[cloth] == 1).all() and cloth.any()
+        assert ((shapes > 0) == (colors > 0)).all() and shapes.any() == bool(scene.things or scene.flag)
+
+
+@pytest.fixture(scope="module")
+def network(cache, files, tmp_path_factory):
+    """A network that has hardly begun; the cache's answers are encoded for it."""
+    tensors, layout = load_autoencoder(files["vae"])
+    cache.encode("target", autoencoder_from_state_dict(tensors, **layout), torch.device("cpu"), torch.float32)
+    return str(train(settings(tmp_path_factory.mktemp("begun") / "run", files, steps=1, sample_every=9)).files[0])
+
+
+def test_guesses_get_better_and_the_velocity_network_stays(cache, files, network, tmp_path, caplog):
+    config = GuessingConfig(
+        str(tmp_path / "guessing"), network, files["vision"], steps=200, batch_size=16, warmup=5, learning_rate=5e-3, bf16=False
+    )
+    with caplog.at_level("INFO", "flowinone.training"):
+        trained, tower = train_guessing(config, cache)
+    losses = [float(record.message.split("  loss ")[1].split()[0]) for record in caplog.records if "  loss " in record.message]
+    assert losses[-1] < 0.7 * losses[0]
+    before, after = load_file(network), load_file(trained)
+    moved = {name for name, tensor in before.items() if not tensor.equal(after[name])}
+    assert after.keys() == before.keys() and moved
+    assert all(native_name(name).startswith("prompt_encoder.") for name in moved)
+    tensors, found = load_vision(tower)
+    assert VisionEncoder.from_state_dict(tensors, **found).config.num_attention_heads == 2
+
+
+def test_a_new_prompt_encoder_takes_the_old_ones_place(cache, files, network, tmp_path):
+    config = GuessingConfig(
+        str(tmp_path / "guessing"), network, files["vision"], dict(context_length=16, reduced_widths=[4]), steps=1, batch_size=4, bf16=False
+    )
+    (before, _), (after, layout) = (load_network(file) for file in (network, train_guessing(config, cache)[0]))
+    assert (layout.context_length, layout.reduced_widths) == (16, (4,)) and layout.coarse_heads == NETWORK["coarse_heads"]
+    assert all(tensor.equal(after[name]) for name, tensor in before.items() if name.startswith("velocity_network."))
+
+
+def test_stopped_guessing_goes_on_exactly(cache, files, network, tmp_path):
+    config = GuessingConfig(
+        str(tmp_path / "whole"), network, files["vision"], steps=4, batch_size=8, warmup=1, checkpoint_every=2, bf16=False
+    )
+    whole = [load_file(file) for file in train_guessing(config, cache)]
+    parts = dataclasses.replace(config, out=str(tmp_path / "parts"))
+    train_guessing(parts, cache)
+    for folder in (tmp_path / "parts" / "states").glob("*4"):
+        shutil.rmtree(folder)
+    for tensors, resumed in zip(whole, (load_file(file) for file in train_guessing(parts, cache))):
+        for name, tensor in tensors.items():
+            torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-5)
