@@ -130,7 +130,7 @@ class FlowInOnePipeline(DiffusionPipeline):
             guidance_every: at every how many evaluations of these it is computed anew; None for the preset's.
 
         Raises ValueError for no picture, an unknown solver, preset or output type, an interval that is none, or lists whose
-        lengths do not fit.
+        lengths do not fit; FloatingPointError where numbers grew beyond the dtype.
         """
         pictures = [image] if isinstance(image, Image.Image) else list(image)
         if not pictures:
@@ -161,6 +161,10 @@ class FlowInOnePipeline(DiffusionPipeline):
         )
         with self.progress_bar(total=100 if solver == "dopri5" else steps) as progress:
             latents = integrate(velocity, source, solver, steps, self._on_step(progress, callback_on_step_end))
+        if not latents.isfinite().all():
+            # Nobody has seen whether float16's range is enough for the released weights.
+            dtype = str(self.model.dtype).removeprefix("torch.")
+            raise FloatingPointError(f"the latents are no numbers any more: {dtype} may be too narrow for these weights; load them in float32")
 
         images = latents if output_type == "latent" else self.decode(latents, output_type)
         self._place(None)

@@ -120,6 +120,15 @@ def test_sixteen_bit_pipelines_give_nearly_the_same_picture(pipe, prompts, model
     assert difference.abs().mean() < 0.02
 
 
+def test_numbers_beyond_float16_are_said_to_be(prompts, model_files):
+    half = FlowInOnePipeline.from_single_files(**model_files, dtype=torch.float16)
+    half.set_progress_bar_config(disable=True)
+    matrix = half.model.velocity_network.coarse.blocks[0].mlp.w0.weight
+    matrix.data = torch.full_like(matrix, 6e4)
+    with pytest.raises(FloatingPointError, match="float16 may be too narrow for these weights; load them in float32"):
+        half(prompts[0], steps=1)
+
+
 def test_every_step_is_reported(pipe, prompts):
     reports = []
     pipe(
