@@ -2,8 +2,8 @@
 
 Made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision tower that reads
 their words; a network behind them, for its velocities; another's prompt encoder, which guesses answers, at first behind the
-tower, then together with it; the network of both; that together with the tower; and guesses again. Each stage goes on where
-it was stopped.
+tower, then together with it; the network of both; that together with the tower; guesses again; a finer prompt encoder, which
+learns with the tower what stands where; and velocities from its guesses. Each stage goes on where it was stopped.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from flowinone.training.cache import PairCache  # noqa: E402
 from flowinone.training.config import Source, TrainingConfig, as_fields  # noqa: E402
 from flowinone.training.data import Mixture  # noqa: E402
 from flowinone.training.export import preview_factors, write_weights  # noqa: E402
+from flowinone.training.guessing import GuessingConfig, train_guessing  # noqa: E402
 from flowinone.training.loop import source_at, train  # noqa: E402
 from flowinone.training.reading import ReadingConfig, train_reading  # noqa: E402
 from flowinone.weightfile import open_weights  # noqa: E402
@@ -48,6 +49,8 @@ NETWORK = dict(
     context_mlp_width=256, reduced_widths=[16], latent_size=16, coarse_width=128, coarse_heads=4, coarse_blocks=7,
     coarse_mlp_width=256, gate_width=32, fine_width=96, fine_blocks=5, fine_mlp_width=192, fine_kernel=3,
 )  # fmt: skip
+# A token of the prompt encoder for each of the tower's: none need share one.
+FINER = dict(context_length=144, reduced_widths=[6])
 LEARNING = dict(
     batch_size=32, optimizer="muon", betas=(0.9, 0.98), weight_decay=0.01, ema=0.998, contrastive_weight=0.0,
     schedule="cosine", precision="bf16", cache=PAIRS, log_every=50, checkpoint_every=500, seed=SEED,
@@ -63,9 +66,11 @@ def main() -> None:
     parser.add_argument("--reading-steps", type=int, default=2000)
     parser.add_argument("--velocity-steps", type=int, default=5600)
     parser.add_argument("--guess-steps", type=int, default=1500)
-    parser.add_argument("--word-steps", type=int, nargs=3, default=(2500, 3000, 2150), help="in three runs, the last one at the end")
+    parser.add_argument("--word-steps", type=int, nargs=3, default=(2500, 3000, 2150), help="in three runs, the last one later")
     parser.add_argument("--network-steps", type=int, default=4000)
     parser.add_argument("--together-steps", type=int, default=4400)
+    parser.add_argument("--guessing-steps", type=int, default=7000)
+    parser.add_argument("--flow-steps", type=int, default=1000)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out = options.out
@@ -98,7 +103,13 @@ def main() -> None:
     network = stage("together", options.together_steps, 2e-3, checkpoint=str(network), vision=str(vision), source_weight=1.0, **both)
     vision, last = out / "together" / "vision.safetensors", options.word_steps[2]
     network = stage("last_words", last, 8e-4, source_steps=last, checkpoint=str(network), vision=str(vision), **both)
-    ship(network, out / "last_words" / "vision.safetensors", vae, cache)
+    guessing = GuessingConfig(
+        str(out / "guessing"), str(network), str(out / "last_words" / "vision.safetensors"), FINER, SEED, options.guessing_steps,
+        learning_rate=1.6e-3,
+    )  # fmt: skip
+    network, vision = train_guessing(guessing, cache)
+    network = stage("flow", options.flow_steps, 8e-4, checkpoint=str(network), vision=str(vision), train_prompt=False)
+    ship(network, vision, vae, cache)
 
 
 def joined(encoder: Path, velocity: Path, target: Path) -> Path:

@@ -23,7 +23,7 @@ from .export import vision_metadata, write_network, write_weights
 from .fitting import fit
 from .optimizers import Kind
 from .parts import own_tensors, quick_attention, stored_network, stored_tower, training_only
-from .scenes import COLORS, SHAPES, Flag, Plan, Scene, plan
+from .scenes import COLORS, SHAPES, Flag, Plan, Scene, plan_of
 from .scenes.drawing import Point, area
 
 _SHAPES, _COLORS = (tuple(["nothing", *names]) for names in ([*SHAPES, "flag"], COLORS))
@@ -39,8 +39,8 @@ _OF_PHOTO = 0.3
 class GuessingConfig:
     """`checkpoint` and `vision` are files of a network, whose other parts stay as they are, and of its tower.
 
-    `fresh` are `FlowInOneConfig` fields of a new prompt encoder that takes the old one's place, if there are any. `naming_weight` is what naming things counts beside guessing them. `compile` takes a C++ compiler, or Triton, and a
-    minute, and makes steps a third shorter.
+    `fresh` are `FlowInOneConfig` fields of a new prompt encoder that takes the old one's place, if there are any.
+    `naming_weight` is what naming things counts beside guessing them.
     """
 
     out: str
@@ -57,7 +57,6 @@ class GuessingConfig:
     warmup: int = 100
     ema: float = 0.998
     bf16: bool = True
-    compile: bool = False
     checkpoint_every: int = 500
 
 
@@ -87,8 +86,7 @@ class _Maps:
         self.standing = np.zeros((len(names), 4, side, side), np.uint8)
         self.weights = np.zeros((len(names), latent_side, latent_side), np.float16)
         for number, name in enumerate(names):
-            task, seed, *held_out = name.split("-", 2)
-            planned = plan(task, int(seed), bool(held_out))
+            planned = plan_of(name)
             self.standing[number, :2] = standing(planned.answer.scene, side)
             if planned.photo:
                 self.standing[number, 2:] = standing(planned.photo, side)
@@ -146,21 +144,19 @@ def train_guessing(config: GuessingConfig, cache: PairCache) -> tuple[Path, Path
     side = vision.config.image_size // vision.config.patch_size
     maps = _Maps(cache.names, side, model.config.latent_size)
     pictures, answers = cache["vision"], cache["target_encoded"]
-    if config.compile:
-        guesser.compile()
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         chosen = np.sort(np.random.default_rng((config.seed, step)).integers(cache.count, size=config.batch_size))
         pixels = torch.from_numpy(pictures[chosen]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
         moments = torch.from_numpy(answers[chosen]).to(device).float()
-        standing, weights = (torch.from_numpy(of[chosen]).to(device) for of in (maps.standing, maps.weights))
+        there, counts = (torch.from_numpy(of[chosen]).to(device) for of in (maps.standing, maps.weights))
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
             mean, logvar, names = guesser(pixels)
         target = latents_of_moments(moments, torch.randn_like(moments[:, : moments.shape[1] // 2]))
         terms = {
-            "guess": losses.source_loss(mean.float(), target, weights.float()),
+            "guess": losses.source_loss(mean.float(), target, counts.float()),
             "kl": config.kl_weight * losses.kl_divergence(mean.float(), logvar.float().clamp(*losses.LOGVAR_RANGE)).mean(),
-            "names": config.naming_weight * _naming_loss(names, standing.long()),
+            "names": config.naming_weight * _naming_loss(names, there.long()),
         }
         return sum(terms.values()), terms
 

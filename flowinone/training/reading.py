@@ -26,7 +26,7 @@ from .export import vision_metadata, write_weights
 from .fitting import fit
 from .optimizers import Kind
 from .parts import fresh_tower, quick_attention
-from .scenes import plan
+from .scenes import plan_of
 
 LONGEST = 16
 """Words that are asked for."""
@@ -160,8 +160,7 @@ quick_font = functools.lru_cache(maxsize=256)(ImageFont.truetype)
 
 def words_of(name: str) -> list[str]:
     """What the prompt of a scene says, by the name of its pair."""
-    task, seed, *held_out = name.split("-", 2)
-    return plan(task, int(seed), bool(held_out)).words.lower().replace(".", "").replace(",", "").split()[:LONGEST]
+    return plan_of(name).words.lower().replace(".", "").replace(",", "").split()[:LONGEST]
 
 
 def train_reading(config: ReadingConfig, cache: PairCache) -> Path:

@@ -51,6 +51,7 @@ __all__ = [
     "WEIGHT",
     "example",
     "plan",
+    "plan_of",
 ]
 
 
@@ -80,6 +81,12 @@ def example(task: Task, seed: int, size: int = 128, held_out: bool = False, prom
     name = f"{task}-{seed}{'-held-out' if held_out else ''}"
     right = planned.answer.scene.draw(size)
     return Example(task, planned.prompt, photo, render(planned.prompt, ground, side), right, planned.answer, name)
+
+
+def plan_of(name: str) -> Plan:
+    """The plan of the example of that name."""
+    task, seed, *held_out = name.split("-", 2)
+    return plan(task, int(seed), bool(held_out))
 
 
 class SceneSource:
