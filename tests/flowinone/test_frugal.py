@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from flowinone import FlowInOneConfig, FlowInOnePipeline
 from flowinone.model import VelocityNetwork
 from flowinone.model.time import Times
+from flowinone.sampling import Guidance, guided_velocity
 from flowinone.training.parts import recompute
 from tests.conftest import relative_error
 from tests.counting import PeakBytes
@@ -66,6 +67,31 @@ def test_sixteen_bit_is_as_near_to_float64_as_the_norm_made_at_once(way):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16) if autocast else contextlib.nullcontext():
         ours, theirs = (relative_error(twin(*given), exact) for twin in (network, plain(network)))
     assert 0 < ours < 1.02 * theirs
+
+
+def guided_both_ways(network, x, image_latent) -> tuple[torch.Tensor, torch.Tensor]:
+    """Guided velocities of one evaluation: both branches in one batch, and one after the other with all maps kept."""
+    bypass, time = torch.tensor([False, True, False]), 0.3
+    ours = guided_velocity(network, image_latent, bypass, Guidance(7.0))(x, time)
+    times, twin = torch.full((3,), time), plain(network)
+    prompt, null = (twin(x, times, image_latent, torch.full((3,), which), bypass) for which in (False, True))
+    return ours, null + 7.0 * (prompt - null)
+
+
+def test_guided_velocities_are_those_of_one_branch_after_the_other():
+    network = made().requires_grad_(False)
+    x, _, image_latent, *_ = arguments(network)
+    ours, theirs = guided_both_ways(network, x, image_latent)
+    assert 0 < relative_error(ours, theirs) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_guided_velocities_in_sixteen_bit_are_as_near_to_float64(dtype):
+    network = made().requires_grad_(False).to(dtype)
+    x, _, image_latent, *_ = arguments(network, dtype)
+    exact = guided_both_ways(copy.deepcopy(network).double(), x.double(), image_latent.double())[1]
+    ours, theirs = (relative_error(found, exact) for found in guided_both_ways(network, x, image_latent))
+    assert 0 < ours < 1.1 * theirs
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
