@@ -2,8 +2,8 @@
 
 Made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision tower that reads
 their words; a network behind them, for its velocities; another's prompt encoder, which guesses answers, at first behind the
-tower, then together with it; the network of both; that together with the tower; guesses again; a finer prompt encoder, which
-learns with the tower what stands where; and velocities from its guesses. Each stage goes on where it was stopped.
+tower, then together with it; the network of both; that together with the tower; guesses again; guesses of what stands where;
+and a finer prompt encoder's. Each stage goes on where it was stopped.
 """
 
 import argparse
@@ -69,8 +69,7 @@ def main() -> None:
     parser.add_argument("--word-steps", type=int, nargs=3, default=(2500, 3000, 2150), help="in three runs, the last one later")
     parser.add_argument("--network-steps", type=int, default=4000)
     parser.add_argument("--together-steps", type=int, default=4400)
-    parser.add_argument("--guessing-steps", type=int, default=7000)
-    parser.add_argument("--flow-steps", type=int, default=1000)
+    parser.add_argument("--guessing-steps", type=int, nargs=2, default=(2000, 7000), help="of the old prompt encoder, and of a finer one")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out = options.out
@@ -103,12 +102,10 @@ def main() -> None:
     network = stage("together", options.together_steps, 2e-3, checkpoint=str(network), vision=str(vision), source_weight=1.0, **both)
     vision, last = out / "together" / "vision.safetensors", options.word_steps[2]
     network = stage("last_words", last, 8e-4, source_steps=last, checkpoint=str(network), vision=str(vision), **both)
-    guessing = GuessingConfig(
-        str(out / "guessing"), str(network), str(out / "last_words" / "vision.safetensors"), FINER, SEED, options.guessing_steps,
-        learning_rate=1.6e-3,
-    )  # fmt: skip
-    network, vision = train_guessing(guessing, cache)
-    network = stage("flow", options.flow_steps, 8e-4, checkpoint=str(network), vision=str(vision), train_prompt=False)
+    vision = out / "last_words" / "vision.safetensors"
+    for name, steps, rate, shape in zip(("places", "finer"), options.guessing_steps, (1.2e-3, 1.6e-3), ({}, FINER)):
+        config = GuessingConfig(str(out / name), str(network), str(vision), shape, SEED, steps, learning_rate=rate)
+        network, vision = train_guessing(config, cache)
     ship(network, vision, vae, cache)
 
 
