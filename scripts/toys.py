@@ -63,7 +63,6 @@ def blue(thing: Thing) -> Thing:
 
 
 HEART = Thing("heart", "red", (0.31, 0.36), 0.14)
-STAR = Thing("star", "yellow", HEART.center, HEART.radius)
 BALL, SQUARE = Thing("ball", "purple", (0.77, 0.4), 0.12), Thing("square", "blue", (0.76, 0.38), 0.12)
 RING, LOW = Thing("ring", "purple", (0.2, 0.74), 0.12), at(SQUARE, (0.2, 0.72))
 PUSHED, BESIDE = Thing("ball", "red", (0.24, 0.46), 0.1), Thing("ball", "blue", (0.82, 0.5), 0.1)
@@ -79,7 +78,7 @@ TOYS = {
     ),
     "Text in image": edit((HEART, BALL), (blue(HEART), BALL)),
     "Text box": edit((RING,), (boxed("star", "yellow"), RING), 0),
-    "Visual marker": edit((STAR, SQUARE), (SQUARE,)),
+    "Visual marker": edit((HEART, SQUARE), (SQUARE,)),
     "Doodle": edit((BALL,), (own("heart", (0.32, 0.37), 0.15), BALL), 0),
     "Force": edit((PUSHED, BESIDE), (at(PUSHED, (0.587, 0.298)), BESIDE), 0),
     "Trajectory": edit((LED, ASIDE), (at(LED, (0.8, 0.27)), ASIDE), 0),

@@ -17,7 +17,9 @@ SETTINGS = {
     "Comfy.Graph.CanvasInfo": False,
     "Comfy.RightSidePanel.IsOpen": False,
 }
-READY = "() => window.app?.vueAppReady && app.graph && document.querySelector('#graph-canvas')"
+# The first graph is there last of all, and would take the place of one that a test has begun.
+READY = """() => window.app?.vueAppReady && app.extensionManager.workflow.activeWorkflow
+    && document.querySelector('#graph-canvas')"""
 LISTEN = """() => {
     window.ended = [];
     for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
