@@ -39,9 +39,10 @@ def write_network(path: Path, model: FlowInOneModel, beside: dict[str, Tensor]) 
     return write_weights(path, tensors, {CONFIG: json.dumps(dataclasses.asdict(model.config))})
 
 
-def vision_metadata(vision: VisionEncoder) -> dict[str, str]:
-    """What a tower's file says beside its tensors: the head count, which no shape tells."""
-    return {VISION_HEADS: str(vision.config.num_attention_heads)}
+def write_tower(path: Path, vision: VisionEncoder) -> Path:
+    """Write a vision tower, and beside its tensors the head count, which no shape tells. Raises as `write_weights`."""
+    # By parameter: some versions' state dicts hold the numbers of the places as well.
+    return write_weights(path, dict(vision.named_parameters()), {VISION_HEADS: str(vision.config.num_attention_heads)})
 
 
 def preview_factors(latents: Tensor, pictures: Tensor) -> dict[str, list]:

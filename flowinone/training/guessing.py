@@ -19,7 +19,7 @@ from ..model import FlowInOneModel
 from ..vision import VisionEncoder
 from . import losses
 from .cache import PairCache
-from .export import vision_metadata, write_network, write_weights
+from .export import write_network, write_tower
 from .fitting import fit
 from .optimizers import Kind
 from .parts import own_tensors, quick_attention, stored_network, stored_tower, training_only
@@ -79,18 +79,17 @@ class Guesser(nn.Module):
         return mean, logvar, names.split([len(_SHAPES), len(_COLORS)] * 2, dim=-1)
 
 
-class _Maps:
-    """Of the pairs of a cache of scenes: what stands where in answer and photo, and where guesses count."""
-
-    def __init__(self, names: list[str], side: int, latent_side: int):
-        self.standing = np.zeros((len(names), 4, side, side), np.uint8)
-        self.weights = np.zeros((len(names), latent_side, latent_side), np.float16)
-        for number, name in enumerate(names):
-            planned = plan_of(name)
-            self.standing[number, :2] = standing(planned.answer.scene, side)
-            if planned.photo:
-                self.standing[number, 2:] = standing(planned.photo, side)
-            self.weights[number] = weights(planned, latent_side)
+def _maps(names: list[str], side: int, latent_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of scenes by name: what stands where in answer and photo [N, 4, side, side], and what guesses count where [N, H, W]."""
+    there = np.zeros((len(names), 4, side, side), np.uint8)
+    counts = np.zeros((len(names), latent_side, latent_side), np.float16)
+    for number, name in enumerate(names):
+        planned = plan_of(name)
+        there[number, :2] = standing(planned.answer.scene, side)
+        if planned.photo:
+            there[number, 2:] = standing(planned.photo, side)
+        counts[number] = weights(planned, latent_side)
+    return there, counts
 
 
 def standing(scene: Scene, side: int) -> np.ndarray:
@@ -142,14 +141,14 @@ def train_guessing(config: GuessingConfig, cache: PairCache) -> tuple[Path, Path
         model.velocity_network.load_state_dict(velocities.state_dict())
     guesser = own_tensors(Guesser(vision, model.prompt_encoder)).requires_grad_(True).to(device)
     side = vision.config.image_size // vision.config.patch_size
-    maps = _Maps(cache.names, side, model.config.latent_size)
+    maps = _maps(cache.names, side, model.config.latent_size)
     pictures, answers = cache["vision"], cache["target_encoded"]
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         chosen = np.sort(np.random.default_rng((config.seed, step)).integers(cache.count, size=config.batch_size))
         pixels = torch.from_numpy(pictures[chosen]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
         moments = torch.from_numpy(answers[chosen]).to(device).float()
-        there, counts = (torch.from_numpy(of[chosen]).to(device) for of in (maps.standing, maps.weights))
+        there, counts = (torch.from_numpy(of[chosen]).to(device) for of in maps)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
             mean, logvar, names = guesser(pixels)
         target = latents_of_moments(moments, torch.randn_like(moments[:, : moments.shape[1] // 2]))
@@ -165,13 +164,13 @@ def train_guessing(config: GuessingConfig, cache: PairCache) -> tuple[Path, Path
         fit(guesser, loss_of, config.steps, config, betas=(0.9, 0.98), weight_decay=0.01, plain=("head", "encoder.head"))
     out = Path(config.out)
     network = write_network(out / "flowinone.safetensors", model, training_only(config.checkpoint))
-    return network, write_weights(out / "vision.safetensors", vision.state_dict(), vision_metadata(vision))
+    return network, write_tower(out / "vision.safetensors", vision)
 
 
-def _naming_loss(logits: tuple[Tensor, ...], standing: Tensor) -> Tensor:
+def _naming_loss(logits: tuple[Tensor, ...], there: Tensor) -> Tensor:
     """Cross entropy of logits [B, N, names] for the numbers [B, 4, side, side]; tokens with nothing count little, for most have."""
     loss = 0
-    for number, (values, wanted) in enumerate(zip(logits, standing.flatten(2).unbind(1))):
+    for number, (values, wanted) in enumerate(zip(logits, there.flatten(2).unbind(1))):
         errors = F.cross_entropy(values.flatten(0, 1), wanted.flatten(), reduction="none")
         counts = torch.where(wanted.flatten() > 0, 1.0, 0.1)
         loss = loss + (errors * counts).sum() / counts.sum() * (_OF_PHOTO if number > 1 else 1.0)

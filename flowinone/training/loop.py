@@ -25,7 +25,7 @@ from . import snapshots
 from .cache import PairCache
 from .config import ConfigError, TrainingConfig, as_fields
 from .data import Mixture, PairSource, TrainingPictures, loader, on_device, open_source
-from .export import vision_metadata, write_network, write_weights
+from .export import write_network, write_tower, write_weights
 from .objective import Chance, Objective
 from .optimizers import make_optimizer
 from .parts import MovingAverage, adapter_tensors, build, quick_attention, training_only
@@ -246,7 +246,7 @@ def _export(config: TrainingConfig, objective: Objective, average: MovingAverage
                 beside |= objective.features.checkpoint()
             written.append(write_network(out / "flowinone.safetensors", objective.model, beside))
         if config.train_vision:
-            written.append(write_weights(out / "vision.safetensors", objective.vision.state_dict(), vision_metadata(objective.vision)))
+            written.append(write_tower(out / "vision.safetensors", objective.vision))
     return written
 
 

@@ -22,7 +22,7 @@ from ..prompts.spec import TextStyle
 from ..prompts.typeface import typeface
 from ..vision import VisionEncoder
 from .cache import PairCache
-from .export import vision_metadata, write_weights
+from .export import write_tower
 from .fitting import fit
 from .optimizers import Kind
 from .parts import fresh_tower, quick_attention
@@ -190,8 +190,7 @@ def train_reading(config: ReadingConfig, cache: PairCache) -> Path:
             reader, loss_of, config.word_steps + config.steps, config, betas=(0.9, 0.98), weight_decay=0.03,
             plain=("head", "spot"),
         )  # fmt: skip
-    # By parameter: a state dict would hold the numbers of the places as well.
-    return write_weights(Path(config.out) / "vision.safetensors", dict(vision.named_parameters()), vision_metadata(vision))
+    return write_tower(Path(config.out) / "vision.safetensors", vision)
 
 
 def _word_loss(reader: Reader, batch: tuple[Tensor, ...], device: torch.device, config: ReadingConfig) -> tuple[Tensor, dict[str, Tensor]]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,14 +237,18 @@ def test_a_tower_learns_words_and_its_file_says_its_heads(cache, tmp_path, caplo
     assert VisionEncoder.from_state_dict(tensors, **settings).config.num_attention_heads == 2
 
 
+def whole_and_resumed(learn, config, cache):
+    """What four steps give, and what they give when the run is stopped after two."""
+    parts = dataclasses.replace(config, out=f"{config.out}-parts")
+    learn(parts, cache)
+    for folder in (Path(parts.out) / "states").glob("*4"):
+        shutil.rmtree(folder)
+    return learn(config, cache), learn(parts, cache)
+
+
 def test_a_stopped_reading_goes_on_exactly(cache, tmp_path):
     config = ReadingConfig(str(tmp_path / "whole"), TOWER, word_steps=2, word_batch_size=8, steps=2, batch_size=8, checkpoint_every=2, bf16=False)
-    whole = load_file(train_reading(config, cache))
-    parts = dataclasses.replace(config, out=str(tmp_path / "parts"))
-    train_reading(parts, cache)
-    for folder in (tmp_path / "parts" / "states").glob("*4"):
-        shutil.rmtree(folder)
-    resumed = load_file(train_reading(parts, cache))
+    whole, resumed = (load_file(file) for file in whole_and_resumed(train_reading, config, cache))
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-5)
 
@@ -306,11 +311,7 @@ def test_stopped_guessing_goes_on_exactly(cache, files, network, tmp_path):
     config = GuessingConfig(
         str(tmp_path / "whole"), network, files["vision"], steps=4, batch_size=8, warmup=1, checkpoint_every=2, bf16=False
     )
-    whole = [load_file(file) for file in train_guessing(config, cache)]
-    parts = dataclasses.replace(config, out=str(tmp_path / "parts"))
-    train_guessing(parts, cache)
-    for folder in (tmp_path / "parts" / "states").glob("*4"):
-        shutil.rmtree(folder)
-    for tensors, resumed in zip(whole, (load_file(file) for file in train_guessing(parts, cache))):
-        for name, tensor in tensors.items():
+    for written in zip(*whole_and_resumed(train_guessing, config, cache)):
+        whole, resumed = map(load_file, written)
+        for name, tensor in whole.items():
             torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-5)
