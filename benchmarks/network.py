@@ -60,7 +60,8 @@ def parsed_options() -> argparse.Namespace:
     add("--device", help="as torch calls it. Default: the accelerator there is, else the CPU")
     add("--dtype", nargs="+", choices=DTYPES, metavar="DTYPE", help=f"of our own way: {', '.join(DTYPES)}. "
         "Default: float32, and bfloat16 where the device multiplies at least as fast in it")  # fmt: skip
-    add("--mode", choices=("both", *WAYS), default="both", help="the ways to time. Default: %(default)s")
+    add("--mode", choices=("both", "reference", "own"), default="both", help="the ways to time. Default: %(default)s")
+    add("--compiled", action="store_true", help="time our own way compiled by torch as well, which takes minutes for each batch first")
     add("--batch", nargs="+", type=at_least_one, metavar="N", help="pictures at a time. Default: 1 4 16, on a CPU 1 2")
     add("--size", choices=SIZES, default="full", help="of the network; the released one is full. Default: %(default)s")
     add("--seconds", type=at_least_one, default=20, metavar="S", help="to time a row for, about. Default: %(default)s")
@@ -83,6 +84,8 @@ def parsed_options() -> argparse.Namespace:
         parser.error(f"--tf32 is for CUDA, and the device is {options.device}; leave it out")
     if options.dtype and options.mode == "reference":
         parser.error("--dtype is of our own way, and --mode reference leaves that out; the reference is in float32")
+    if options.compiled and options.mode == "reference":
+        parser.error("--compiled is a form of our own way, and --mode reference leaves that out")
     return options
 
 
@@ -139,13 +142,16 @@ class Run:
         if not options.dtype:
             own = [dtype for dtype in own if rates[dtype_name(dtype)] >= rates["float32"]]
         print(reporting.floor_line(self.floor))
-        self.variants = [("reference", dtype) for dtype in references] + [("own", dtype) for dtype in own]
+        self.variants = [("reference", dtype) for dtype in references] + [
+            (way, dtype) for way in ("own", *["compiled"] * options.compiled) for dtype in own
+        ]
         self.dtypes = list(dict.fromkeys(dtype for _, dtype in self.variants))
 
     def check_memory(self) -> None:
         """Count what the network is and what each variant needs. Raises NotEnough if device, machine or disk have less left."""
         weights, beside = {}, 0
-        for way, dtype in self.variants:
+        # To compile for this as well would take minutes, and make the first step look cheap.
+        for way, dtype in (variant for variant in self.variants if variant[0] != "compiled"):
             pipeline = meta_pipeline(self.shapes, dtype)
             peak = costs.counted_peak(pipeline, WAYS[way])
             weights[dtype], beside = costs.weight_bytes(pipeline), max(beside, peak * max(self.batches))

@@ -18,8 +18,7 @@ Way = Callable[[FlowInOnePipeline], Guided]
 
 def own(pipeline: FlowInOnePipeline) -> Guided:
     """As `FlowInOnePipeline` does it: both guidance branches in one batch."""
-    network = _callable(pipeline.model)
-    return lambda image_latent, bypass: guided_velocity(network, image_latent, bypass, GUIDANCE)
+    return _guided(pipeline.model)
 
 
 def reference(pipeline: FlowInOnePipeline) -> Guided:
@@ -40,17 +39,27 @@ def reference(pipeline: FlowInOnePipeline) -> Guided:
     return guided
 
 
-# Another way to run the network, compiled or as a CUDA graph, is another entry here.
-WAYS: dict[str, Way] = {"reference": reference, "own": own}
+def compiled(pipeline: FlowInOnePipeline, backend: str = "inductor") -> Guided:
+    """Our own, its operations joined by torch.compile when it is first called: that takes minutes, and a compiler."""
+    model = _twin(pipeline.model)
+    model.velocity_network.compile(backend=backend, fullgraph=True)
+    return _guided(model)
+
+
+WAYS: dict[str, Way] = {"reference": reference, "own": own, "compiled": compiled}
 
 
 def as_reference(model: FlowInOneModel) -> FlowInOneModel:
     """The network with the same tensors (no copy), which keeps every coarse map and norms them all at once, as the public implementation does."""
-    config = model.velocity_network.config
-    heads = dict(coarse_heads=config.coarse_heads, context_heads=config.context_heads)
-    plain = FlowInOneModel.from_state_dict(model.state_dict(), **heads)
+    plain = _twin(model)
     plain.velocity_network.frugal = False
     return plain
+
+
+def _twin(model: FlowInOneModel) -> FlowInOneModel:
+    """Another network with the same tensors."""
+    config = model.velocity_network.config
+    return FlowInOneModel.from_state_dict(model.state_dict(), coarse_heads=config.coarse_heads, context_heads=config.context_heads)
 
 
 def steps_from(velocity: Velocity, source: Tensor, count: int) -> Tensor:
@@ -60,6 +69,11 @@ def steps_from(velocity: Velocity, source: Tensor, count: int) -> Tensor:
     if not latents.is_meta and not latents.isfinite().all():
         raise ArithmeticError(f"after {count} steps the latents are not finite: the figures would mean nothing")
     return latents
+
+
+def _guided(model: FlowInOneModel) -> Guided:
+    network = _callable(model)
+    return lambda image_latent, bypass: guided_velocity(network, image_latent, bypass, GUIDANCE)
 
 
 def _callable(model: FlowInOneModel):

@@ -3,7 +3,7 @@
 Made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision tower that reads
 their words; a network behind them, for its velocities; another's prompt encoder, which guesses answers, at first behind the
 tower, then together with it; the network of both; that together with the tower; guesses again; guesses of what stands where;
-and a finer prompt encoder's. Each stage goes on where it was stopped.
+a finer prompt encoder's; and those on more scenes. Each stage goes on where it was stopped.
 """
 
 import argparse
@@ -33,12 +33,17 @@ from flowinone.training.reading import ReadingConfig, train_reading  # noqa: E40
 from flowinone.weightfile import open_weights  # noqa: E402
 
 IMAGE_SIZE, VISION_SIZE = 128, 192
-PAIRS = 49_152
+PAIRS, MORE_PAIRS = 49_152, 81_920
 SEED = 0
 # Tasks that need reading are the hardest.
 SHARES = {
     "class_to_image": 0.7, "text_to_image": 1.6, "text_in_image": 1.6, "text_box": 1.3, "visual_marker": 1.1,
     "doodle": 0.9, "point_force": 0.9, "wind": 0.6, "trajectory": 1.0,
+}  # fmt: skip
+# Of those that were learnt by heart, most.
+MORE_SHARES = {
+    "class_to_image": 0.3, "text_to_image": 2.0, "text_in_image": 1.0, "text_box": 1.3, "visual_marker": 1.5,
+    "doodle": 0.8, "point_force": 1.0, "wind": 1.7, "trajectory": 1.4,
 }  # fmt: skip
 TOWER = dict(
     hidden_size=128, num_hidden_layers=5, num_attention_heads=4, patch_size=16, image_size=VISION_SIZE, mlp_ratio=4.0,
@@ -59,7 +64,7 @@ LEARNING = dict(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of states, logs and the 12 GB of drawn scenes")
+    parser.add_argument("--out", type=Path, required=True, help="folder of states, logs and the 28 GB of drawn scenes")
     parser.add_argument("--processes", type=int, default=1, help="for the network's stages; on a CPU one for each core")
     parser.add_argument("--autoencoder-steps", type=int, default=3600)
     parser.add_argument("--decoder-steps", type=int, default=4000)
@@ -69,19 +74,17 @@ def main() -> None:
     parser.add_argument("--word-steps", type=int, nargs=3, default=(2500, 3000, 2150), help="in three runs, the last one later")
     parser.add_argument("--network-steps", type=int, default=4000)
     parser.add_argument("--together-steps", type=int, default=4400)
-    parser.add_argument("--guessing-steps", type=int, nargs=2, default=(2000, 7000), help="of the old prompt encoder, and of a finer one")
+    parser.add_argument("--guessing-steps", type=int, nargs=3, default=(2000, 7000, 7000), help="of the old prompt encoder, of a finer one, and with more scenes")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out = options.out
 
-    cache = PairCache(out / "cache", PAIRS, VISION_SIZE, IMAGE_SIZE)
-    sources = tuple(Source(f"scenes:{task}", share) for task, share in SHARES.items())
-    cache.fill(Mixture([(source_at(s.path, SEED, IMAGE_SIZE, VISION_SIZE), s.weight) for s in sources], SEED), options.processes)
+    cache = scenes(out / "cache", PAIRS, SHARES, SEED, options.processes)
     vae = train_autoencoder(AutoencoderConfig(str(out / "vae"), steps=options.autoencoder_steps, seed=SEED), cache)
-    tensors, layout = checkpoint.load_autoencoder(vae, torch.float32)
-    cache.encode("target", autoencoder_from_state_dict(tensors, **layout), accelerator() or torch.device("cpu"), torch.bfloat16)
+    encode_answers(cache, vae)
     vae = train_decoder(DecoderConfig(str(out / "decoder"), str(vae), steps=options.decoder_steps, seed=SEED), cache)
     vision = train_reading(ReadingConfig(str(out / "reading"), TOWER, steps=options.reading_steps, seed=SEED), cache)
+    sources = tuple(Source(f"scenes:{task}", share) for task, share in SHARES.items())
     shared = dict(data=sources, warmup=100, vae=str(vae), cache_folder=str(out / "cache"), **LEARNING)
 
     def stage(name: str, steps: int, rate: float, **fields) -> Path:
@@ -103,10 +106,27 @@ def main() -> None:
     vision, last = out / "together" / "vision.safetensors", options.word_steps[2]
     network = stage("last_words", last, 8e-4, source_steps=last, checkpoint=str(network), vision=str(vision), **both)
     vision = out / "last_words" / "vision.safetensors"
-    for name, steps, rate, shape in zip(("places", "finer"), options.guessing_steps, (1.2e-3, 1.6e-3), ({}, FINER)):
+    more = scenes(out / "more_cache", MORE_PAIRS, MORE_SHARES, SEED + 1, options.processes)
+    encode_answers(more, vae)
+    stages = ("places", 1.2e-3, {}, [cache]), ("finer", 1.6e-3, FINER, [cache]), ("more", 1.2e-3, {}, [cache, more])
+    for (name, rate, shape, caches), steps in zip(stages, options.guessing_steps):
         config = GuessingConfig(str(out / name), str(network), str(vision), shape, SEED, steps, learning_rate=rate)
-        network, vision = train_guessing(config, cache)
+        network, vision = train_guessing(config, caches)
     ship(network, vision, vae, cache)
+
+
+def scenes(folder: Path, count: int, shares: dict[str, float], seed: int, processes: int) -> PairCache:
+    """So many scenes, drawn if they are not there."""
+    cache = PairCache(folder, count, VISION_SIZE, IMAGE_SIZE)
+    sources = [(source_at(f"scenes:{task}", seed, IMAGE_SIZE, VISION_SIZE), share) for task, share in shares.items()]
+    cache.fill(Mixture(sources, seed), processes)
+    return cache
+
+
+def encode_answers(cache: PairCache, vae: Path) -> None:
+    """Add the answers' moments to a cache, if that autoencoder has not."""
+    tensors, layout = checkpoint.load_autoencoder(vae, torch.float32)
+    cache.encode("target", autoencoder_from_state_dict(tensors, **layout), accelerator() or torch.device("cpu"), torch.bfloat16)
 
 
 def joined(encoder: Path, velocity: Path, target: Path) -> Path:

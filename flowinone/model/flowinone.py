@@ -91,16 +91,19 @@ class FlowInOneModel(nn.Module):
             if vector.shape != (batch,):
                 raise ValueError(f"{name} has shape {tuple(vector.shape)}; expected ({batch},)")
         device, dtype = self.device, self.dtype
-        velocity, coarse = self.velocity_network.both_velocities(
+        inputs = (
             x.to(device, dtype),
             t.to(device),
             image_latent.to(device, dtype),
             null.to(device, torch.bool),
             bypass.to(device, torch.bool),
             dual,
-            coarse=return_coarse,
         )
-        return (velocity.to(x.dtype), coarse.to(x.dtype)) if return_coarse else velocity.to(x.dtype)
+        if return_coarse:
+            velocity, coarse = self.velocity_network.both_velocities(*inputs)
+            return velocity.to(x.dtype), coarse.to(x.dtype)
+        # As a module, so that `velocity_network.compile()` has its effect.
+        return self.velocity_network(*inputs).to(x.dtype)
 
 
 def native_tensors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -120,6 +120,13 @@ class PairCache:
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
+
+
+def rows(arrays: Sequence[np.ndarray], numbers: np.ndarray) -> np.ndarray:
+    """The rows of those ascending numbers, where the arrays' rows are counted on from one array to the next."""
+    firsts = np.cumsum([0, *map(len, arrays)])
+    parts = np.split(numbers, np.searchsorted(numbers, firsts[1:-1]))
+    return np.concatenate([array[part - first] for array, part, first in zip(arrays, parts, firsts)])
 
 
 def _digest(encoder: nn.Module) -> str:

@@ -6,6 +6,7 @@ shapes differ by few of a latent's values, and a guess that is blurred for that 
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from ..hardware import accelerator
 from ..model import FlowInOneModel
 from ..vision import VisionEncoder
 from . import losses
-from .cache import PairCache
+from .cache import PairCache, rows
 from .export import write_network, write_tower
 from .fitting import fit
 from .optimizers import Kind
@@ -131,8 +132,8 @@ def _cloth(flag: Flag, side: int) -> np.ndarray:
     return covered
 
 
-def train_guessing(config: GuessingConfig, cache: PairCache) -> tuple[Path, Path]:
-    """Train on a cache of scenes whose answers are encoded, from the last state if there is one; the network's file and the tower's."""
+def train_guessing(config: GuessingConfig, caches: Sequence[PairCache]) -> tuple[Path, Path]:
+    """Train on caches of scenes whose answers are encoded, from the last state if there is one; the network's file and the tower's."""
     torch.manual_seed(config.seed)
     device = accelerator() or torch.device("cpu")
     model, vision = stored_network(config.checkpoint), stored_tower(config.vision)
@@ -141,14 +142,14 @@ def train_guessing(config: GuessingConfig, cache: PairCache) -> tuple[Path, Path
         model.velocity_network.load_state_dict(velocities.state_dict())
     guesser = own_tensors(Guesser(vision, model.prompt_encoder)).requires_grad_(True).to(device)
     side = vision.config.image_size // vision.config.patch_size
-    maps = _maps(cache.names, side, model.config.latent_size)
-    pictures, answers = cache["vision"], cache["target_encoded"]
+    there_all, counts_all = _maps([name for cache in caches for name in cache.names], side, model.config.latent_size)
+    pictures, answers = ([cache[what] for cache in caches] for what in ("vision", "target_encoded"))
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = np.sort(np.random.default_rng((config.seed, step)).integers(cache.count, size=config.batch_size))
-        pixels = torch.from_numpy(pictures[chosen]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
-        moments = torch.from_numpy(answers[chosen]).to(device).float()
-        there, counts = (torch.from_numpy(of[chosen]).to(device) for of in maps)
+        chosen = np.sort(np.random.default_rng((config.seed, step)).integers(len(counts_all), size=config.batch_size))
+        pixels = torch.from_numpy(rows(pictures, chosen)).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
+        moments = torch.from_numpy(rows(answers, chosen)).to(device).float()
+        there, counts = (torch.from_numpy(of[chosen]).to(device) for of in (there_all, counts_all))
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
             mean, logvar, names = guesser(pixels)
         target = latents_of_moments(moments, torch.randn_like(moments[:, : moments.shape[1] // 2]))

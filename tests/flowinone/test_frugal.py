@@ -206,3 +206,23 @@ def test_an_evaluation_is_one_graph_for_compilers():
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     with torch.no_grad():
         assert relative_error(compiled(*arguments(network), dual=True), network(*arguments(network))) < 1e-6
+
+
+def test_a_pipeline_runs_the_network_that_was_compiled(model_files):
+    pipe = FlowInOnePipeline.from_single_files(**model_files)
+    pipe.set_progress_bar_config(disable=True)
+    answers, runs = [], 0
+
+    def backend(graph, _):
+        def run(*inputs):
+            nonlocal runs
+            runs += 1
+            return graph.forward(*inputs)
+
+        return run
+
+    for _ in range(2):
+        answers.append(pipe(Image.new("RGB", (64, 64), "white"), steps=3, generator=0, output_type="latent").images)
+        pipe.model.velocity_network.compile(backend=backend, fullgraph=True)
+    assert runs == 3
+    assert relative_error(answers[1], answers[0]) < 1e-6

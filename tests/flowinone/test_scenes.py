@@ -121,7 +121,7 @@ def test_training_never_names_or_shows_what_is_kept(training):
 def test_training_never_says_what_is_kept(training, examination):
     said = {planned.words for planned in training if planned.task != "class_to_image"}
     assert not said & set(kept_phrases())
-    swaps = {words for words in said if words.startswith("Swap")}
+    swaps = {planned.words for planned in training if planned.task == "visual_marker" and planned.answer.put}
     free = swaps | {planned.words for planned in training if planned.task in SAID}
     assert len(free) > 2000 and not any(map(kept_sentence, free))
     asked = {planned.words for planned in examination if planned.task != "class_to_image"}
@@ -241,10 +241,10 @@ def test_marks_say_what_is_right(training):
             tips = [thing for thing in photo.things if math.dist(marks[0].tip, thing.center) < thing.radius]
             (old,) = tips
             assert set(photo.things) - set(answer.things) == {old}
-            assert isinstance(marks[0], MarkerArrow) and ("Swap" in planned.words) == bool(put)
+            assert isinstance(marks[0], MarkerArrow) and (planned.words in wording.MARKED.trained + wording.MARKED.kept) != bool(put)
             for new in put:
                 assert (new.center, new.radius) == (old.center, old.radius) and new.shape != old.shape
-                assert f"{new.color} {new.shape}." in planned.words
+                assert f"{new.color} {new.shape}" in planned.words
         elif planned.task == "doodle":
             assert isinstance(marks[0], Doodle) and answer.things[len(put) :] == photo.things
             points = np.array([point for stroke in marks[0].strokes for point in stroke.points])

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, latents_of_moments
 from flowinone.checkpoint import load_autoencoder, load_network, load_vision
 from flowinone.model.names import native_name
-from flowinone.training import reading
+from flowinone.training import guessing, reading
 from flowinone.training.autoencoder import (
     AutoencoderConfig,
     DecoderConfig,
@@ -25,7 +25,7 @@ from flowinone.training.autoencoder import (
     train_autoencoder,
     train_decoder,
 )
-from flowinone.training.cache import PairCache
+from flowinone.training.cache import PairCache, rows
 from flowinone.training.config import TrainingConfig, read_config
 from flowinone.training.data import Mixture, TrainingPictures, on_device, open_source
 from flowinone.training.guessing import GuessingConfig, standing, train_guessing, weights
@@ -287,7 +287,7 @@ def test_guesses_get_better_and_the_velocity_network_stays(cache, files, network
         str(tmp_path / "guessing"), network, files["vision"], steps=200, batch_size=16, warmup=5, learning_rate=5e-3, bf16=False
     )
     with caplog.at_level("INFO", "flowinone.training"):
-        trained, tower = train_guessing(config, cache)
+        trained, tower = train_guessing(config, [cache])
     losses = [float(record.message.split("  loss ")[1].split()[0]) for record in caplog.records if "  loss " in record.message]
     assert losses[-1] < 0.7 * losses[0]
     before, after = load_file(network), load_file(trained)
@@ -302,16 +302,33 @@ def test_a_new_prompt_encoder_takes_the_old_ones_place(cache, files, network, tm
     config = GuessingConfig(
         str(tmp_path / "guessing"), network, files["vision"], dict(context_length=16, reduced_widths=[4]), steps=1, batch_size=4, bf16=False
     )
-    (before, _), (after, layout) = (load_network(file) for file in (network, train_guessing(config, cache)[0]))
+    (before, _), (after, layout) = (load_network(file) for file in (network, train_guessing(config, [cache])[0]))
     assert (layout.context_length, layout.reduced_widths) == (16, (4,)) and layout.coarse_heads == NETWORK["coarse_heads"]
     assert all(tensor.equal(after[name]) for name, tensor in before.items() if name.startswith("velocity_network."))
+
+
+def test_guessing_takes_pairs_of_all_caches(files, network, cache, tmp_path, monkeypatch):
+    looked_up = []
+    monkeypatch.setattr(guessing, "rows", lambda arrays, numbers: looked_up.append((arrays, numbers)) or rows(arrays, numbers))
+    config = GuessingConfig(str(tmp_path / "guessing"), network, files["vision"], steps=3, batch_size=16, bf16=False)
+    train_guessing(config, [cache, cache])
+    assert all([len(array) for array in arrays] == [COUNT, COUNT] for arrays, _ in looked_up)
+    numbers = np.concatenate([numbers for _, numbers in looked_up])
+    assert numbers.min() < COUNT <= numbers.max() < 2 * COUNT
+
+
+def test_rows_are_counted_on_from_array_to_array():
+    arrays = np.arange(3), np.arange(10, 14), np.arange(20, 22)
+    assert rows(arrays, np.array([0, 2, 3, 6, 7, 8])).tolist() == [0, 2, 10, 13, 20, 21]
+    assert rows(arrays, np.array([4, 4])).tolist() == [11, 11]
+    assert rows(arrays[:1], np.array([1])).tolist() == [1]
 
 
 def test_stopped_guessing_goes_on_exactly(cache, files, network, tmp_path):
     config = GuessingConfig(
         str(tmp_path / "whole"), network, files["vision"], steps=4, batch_size=8, warmup=1, checkpoint_every=2, bf16=False
     )
-    for written in zip(*whole_and_resumed(train_guessing, config, cache)):
+    for written in zip(*whole_and_resumed(train_guessing, config, [cache])):
         whole, resumed = map(load_file, written)
         for name, tensor in whole.items():
             torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-5)

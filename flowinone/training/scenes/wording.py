@@ -1,7 +1,7 @@
 """What prompts of scenes say: few words, in few forms.
 
 Every kind has its phrasings for training and some that are kept, made of words that training has elsewhere. Where the
-words are always the same because the marks say it all, the trained wording stands beside shorter ones, and the
+words are always the same because the marks say it all, the released model's wording stands beside others, and the
 examination has only those kept.
 """
 
@@ -34,32 +34,55 @@ REMOVAL = Phrasings(("remove {0}", "delete {0}", "erase {0}", "take {0} away"), 
 ADDITION = Phrasings(("add {0} {1}", "put {0} {1}", "draw {0} {1}"), ("place {0} {1}",))
 BOXED = Phrasings(("put {0}", "place {0}", "insert {0}", "add {0}"), ("draw {0}",))
 MARKED = Phrasings(
-    (REMOVE, "Remove the object.", "Remove this.", "Erase the object pointed to by the arrow."),
+    (
+        REMOVE, "Remove the object.", "Remove this.", "Erase the object pointed to by the arrow.", "Delete this.", "Delete the object.",
+        "Take this away.", "Take the object away.", "Remove what the arrow points to.", "Remove the thing at the arrow.",
+        "Erase what is pointed to.", "Clear this away.",
+    ),
     ("Erase the object.", "Erase this."),
-)
+)  # fmt: skip
 SWAPPED = Phrasings(
-    (SWAP.replace("{thing}", "{0}"), "Swap with {0}.", "Swap the object with {0}."), ("Swap this with {0}.",)
-)
+    (
+        SWAP.replace("{thing}", "{0}"), "Swap with {0}.", "Swap the object with {0}.", "Swap it for {0}.", "Replace the object with {0}.",
+        "Replace this with {0}.", "Change this to {0}.", "Turn the object into {0}.", "Put {0} here.",
+    ),
+    ("Swap this with {0}.",),
+)  # fmt: skip
 DOODLE = Phrasings(
-    (TASKS["doodle"].instruction, "Turn the doodle into a real object", "Make the doodle real"),
+    (
+        TASKS["doodle"].instruction, "Turn the doodle into a real object", "Make the doodle real", "Make the sketch real",
+        "Make this doodle an object", "Turn the sketch into an object", "Turn this into a real object", "Draw the object of the doodle",
+        "Generate the object of the doodle", "Replace the doodle with an object", "Finish the drawing", "Fill in the doodle",
+    ),
     ("Turn the doodle into a realistic object", "Make the doodle a real-world object"),
-)
+)  # fmt: skip
 FORCE = Phrasings(
     (
-        TASKS["point_force"].instruction,
-        "Apply the forces and generate the final image.",
-        "Push the object along the arrow.",
+        TASKS["point_force"].instruction, "Apply the forces and generate the final image.", "Push the object along the arrow.",
+        "Apply the force.", "Push the object.", "Move the object along the arrow.", "Move the object by its force.",
+        "Let the forces act and generate the image.", "Push the balls along their arrows.", "Move what is pushed.",
+        "Generate the image after the push.", "The arrow is a force.",
     ),
     ("Apply forces to the object.", "Push the object according to the arrow until stop."),
-)
+)  # fmt: skip
 WIND = Phrasings(
-    (TASKS["wind"].instruction, "Let the wind blow.", "Generate the wind-blown image."),
+    (
+        TASKS["wind"].instruction, "Let the wind blow.", "Generate the wind-blown image.", "Apply the wind.",
+        "Follow the wind and generate the image.", "Move the flag with the wind.", "The wavy lines are wind.",
+        "Take the wavy lines as wind.", "Show the flag in the wind.", "Let the flag stream.", "Generate the flag in this wind.",
+        "Show what the wind does.",
+    ),
     ("Interpret the wavy lines as wind.", "Let the wind blow and generate the image."),
-)
+)  # fmt: skip
 PATH = Phrasings(
-    (TASKS["trajectory"].instruction, "Follow the line.", "Move the object along the line."),
+    (
+        TASKS["trajectory"].instruction, "Follow the line.", "Move the object along the line.", "Follow the path.",
+        "Follow the line and generate the image", "Move the object to the end of the line.", "Move along the line.",
+        "Let the object follow its path.", "Take the object along the line.", "Put the object where the line ends.",
+        "Move everything along its line.", "Show the object at the end of its path.",
+    ),
     ("Follow the solid line and generate the final image", "Move the object along the solid line."),
-)
+)  # fmt: skip
 KEPT_SHARE = 0.25
 """Of the examination's sentences, those in a kept phrasing, where the words say what to do."""
 
@@ -79,11 +102,14 @@ def say(draw: Draw, phrasings: Phrasings, gaps: Callable[[], tuple]) -> tuple[st
 
 
 def fixed(draw: Draw, phrasings: Phrasings) -> str:
-    """A sentence where the marks say what to do; the trained wording is half of training."""
+    """A sentence where the marks say what to do; the released model's own is a third of training.
+
+    Of few wordings the words are learnt by heart, and others not understood, however clear the marks are.
+    """
     if draw.held_out:
         return draw.one_of(phrasings.kept)
     first, *others = phrasings.trained
-    return first if draw.chance(0.5) else draw.one_of(others)
+    return first if draw.chance(1 / 3) else draw.one_of(others)
 
 
 def a(words: str) -> str:

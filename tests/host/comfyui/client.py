@@ -129,8 +129,13 @@ class ComfyClient:
         return self._json(path)
 
     def free(self) -> None:
-        """Have the server unload its models and forget cached results, before the next prompt runs."""
+        """Have a server with our inspector unload its models and forget cached results, before the next prompt runs.
+
+        A prompt that is queued before the server's worker has heard of it would run first.
+        """
         self._post("/free", {"unload_models": True, "free_memory": True})
+        while self.get("/inspector")["asked_for"]:
+            time.sleep(0.05)
 
     def _hear(self, prompt_id: str, on_event: Callable[[str, dict], None] | None) -> bool:
         """Pass on the next message; False after a moment of silence or at the message that the prompt is done."""
