@@ -12,6 +12,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
+from .prompt import node
 from .websocket import WebSocket
 
 PREVIEW_IMAGE = 1
@@ -129,13 +130,15 @@ class ComfyClient:
         return self._json(path)
 
     def free(self) -> None:
-        """Have a server with our inspector unload its models and forget cached results, before the next prompt runs.
+        """Have a server with our inspector unload its models and forget cached results; done when this returns.
 
-        A prompt that is queued before the server's worker has heard of it would run first.
+        Garbage is collected before: models that go while ComfyUI unloads them end its worker. That hears of the request after a
+        prompt, or while it waits for one. So it gets two: after the first it has heard, and the second begins when it has unloaded.
         """
+        self.get("/inspector")
         self._post("/free", {"unload_models": True, "free_memory": True})
-        while self.get("/inspector")["asked_for"]:
-            time.sleep(0.05)
+        for _ in range(2):
+            self.run({"nothing": node("PreviewAny", source="")})
 
     def _hear(self, prompt_id: str, on_event: Callable[[str, dict], None] | None) -> bool:
         """Pass on the next message; False after a moment of silence or at the message that the prompt is done."""

@@ -17,7 +17,7 @@ write_detector()
 
 @PromptServer.instance.routes.get("/inspector")
 async def inspect(request):
-    """Models that ComfyUI has loaded, with their bytes; network parts that exist at all; the process's resident bytes; what its worker has still to see to."""
+    """Models that ComfyUI has loaded, with their bytes; network parts that exist at all; the process's resident bytes."""
     gc.collect()
     loaded = [
         {"kind": type(entry.model.model).__name__, "bytes": entry.model.model_size()}
@@ -25,7 +25,4 @@ async def inspect(request):
         if entry.model is not None
     ]
     existing = [type(thing).__name__ for thing in gc.get_objects() if type(thing).__name__ in KINDS]
-    return web.json_response({
-        "loaded": loaded, "existing": sorted(existing), "resident": psutil.Process().memory_info().rss,
-        "asked_for": PromptServer.instance.prompt_queue.get_flags(reset=False),
-    })  # fmt: skip
+    return web.json_response({"loaded": loaded, "existing": sorted(existing), "resident": psutil.Process().memory_info().rss})
