@@ -27,7 +27,7 @@ SEEDS = {
     "doodle": 1,
     "point_force": 1,
     "wind": 0,
-    "trajectory": 44,
+    "trajectory": 45,
 }
 SIDE = 512
 """Pixels of a photo, and of a prompt as ComfyUI composes it."""

@@ -66,6 +66,7 @@ HEART = Thing("heart", "red", (0.31, 0.36), 0.14)
 BALL, SQUARE = Thing("ball", "purple", (0.77, 0.4), 0.12), Thing("square", "blue", (0.76, 0.38), 0.12)
 RING, LOW = Thing("ring", "purple", (0.2, 0.74), 0.12), at(SQUARE, (0.2, 0.72))
 PUSHED, BESIDE = Thing("ball", "red", (0.24, 0.46), 0.1), Thing("ball", "blue", (0.82, 0.5), 0.1)
+MARKED = Thing("ball", "green", (0.31, 0.36), 0.13)
 LED, ASIDE = Thing("star", "yellow", (0.19, 0.4), 0.13), Thing("square", "blue", (0.5, 0.53), 0.1)
 HEART_LABEL = tasks.text_box(
     [(BOX, "put a purple heart")], style=TextStyle("sans", size=48, min_size=36, letter_spacing=1), width=6
@@ -78,7 +79,7 @@ TOYS = {
     ),
     "Text in image": edit((HEART, BALL), (blue(HEART), BALL)),
     "Text box": edit((RING,), (boxed("star", "yellow"), RING), 0),
-    "Visual marker": edit((HEART, SQUARE), (SQUARE,)),
+    "Visual marker": edit((MARKED, SQUARE), (SQUARE,)),
     "Doodle": edit((BALL,), (own("heart", (0.32, 0.37), 0.15), BALL), 0),
     "Force": edit((PUSHED, BESIDE), (at(PUSHED, (0.587, 0.298)), BESIDE), 0),
     "Trajectory": edit((LED, ASIDE), (at(LED, (0.8, 0.27)), ASIDE), 0),
@@ -86,7 +87,7 @@ TOYS = {
     "Upscale": edit((RING,), (boxed("star", "yellow"), RING), 0),
     "Photo edit": edit((RING,), (boxed("star", "yellow"), RING), 0),
     "Two passes": edit((HEART, BALL), (blue(HEART), BALL)),
-    "ComfyUI samplers": edit((HEART, SQUARE), (Thing("star", "orange", HEART.center, HEART.radius), SQUARE), 0),
+    "ComfyUI samplers": edit((MARKED, SQUARE), (Thing("ring", "purple", MARKED.center, MARKED.radius), SQUARE), 0),
     "Motion video": edit((LED, ASIDE), (at(LED, (0.8, 0.27)), ASIDE), 0),
     "Solver comparison": edit((PUSHED, BESIDE), (at(PUSHED, (0.587, 0.298)), BESIDE), 0),
 }

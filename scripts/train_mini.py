@@ -3,12 +3,13 @@
 Made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision tower that reads
 their words; a network behind them, for its velocities; another's prompt encoder, which guesses answers, at first behind the
 tower, then together with it; the network of both; that together with the tower; guesses again; guesses of what stands where;
-a finer prompt encoder's; and those on more scenes. Each stage goes on where it was stopped.
+a finer prompt encoder's; those on more scenes; and velocities from close around its guesses. Each stage goes on where it was stopped.
 """
 
 import argparse
 import json
 import logging
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ from flowinone.training.reading import ReadingConfig, train_reading  # noqa: E40
 from flowinone.weightfile import open_weights  # noqa: E402
 
 IMAGE_SIZE, VISION_SIZE = 128, 192
-PAIRS, MORE_PAIRS = 49_152, 81_920
+PAIRS, MORE_PAIRS, FLOW_PAIRS = 49_152, 81_920, 20_480
 SEED = 0
 # Tasks that need reading are the hardest.
 SHARES = {
@@ -45,6 +46,13 @@ MORE_SHARES = {
     "class_to_image": 0.3, "text_to_image": 2.0, "text_in_image": 1.0, "text_box": 1.3, "visual_marker": 1.5,
     "doodle": 0.8, "point_force": 1.0, "wind": 1.7, "trajectory": 1.4,
 }  # fmt: skip
+FLOW_SHARES = {
+    "class_to_image": 0.4, "text_to_image": 1.5, "text_in_image": 1.3, "text_box": 1.5, "visual_marker": 1.6,
+    "doodle": 0.9, "point_force": 1.0, "wind": 1.4, "trajectory": 1.8,
+}  # fmt: skip
+# Standard deviations of the source around a guess, for the last velocities and then for use. As training of guesses leaves it,
+# 1, half of what the flow starts at is noise.
+SPREAD, USED_SPREAD = 0.4, 0.12
 TOWER = dict(
     hidden_size=128, num_hidden_layers=5, num_attention_heads=4, patch_size=16, image_size=VISION_SIZE, mlp_ratio=4.0,
     projection_dim=256, depth=2, num_image_tokens=144,
@@ -64,7 +72,7 @@ LEARNING = dict(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of states, logs and the 28 GB of drawn scenes")
+    parser.add_argument("--out", type=Path, required=True, help="folder of states, logs and the 34 GB of drawn scenes")
     parser.add_argument("--processes", type=int, default=1, help="for the network's stages; on a CPU one for each core")
     parser.add_argument("--autoencoder-steps", type=int, default=3600)
     parser.add_argument("--decoder-steps", type=int, default=4000)
@@ -75,6 +83,7 @@ def main() -> None:
     parser.add_argument("--network-steps", type=int, default=4000)
     parser.add_argument("--together-steps", type=int, default=4400)
     parser.add_argument("--guessing-steps", type=int, nargs=3, default=(2000, 7000, 7000), help="of the old prompt encoder, of a finer one, and with more scenes")
+    parser.add_argument("--flow-steps", type=int, default=2500)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out = options.out
@@ -84,8 +93,7 @@ def main() -> None:
     encode_answers(cache, vae)
     vae = train_decoder(DecoderConfig(str(out / "decoder"), str(vae), steps=options.decoder_steps, seed=SEED), cache)
     vision = train_reading(ReadingConfig(str(out / "reading"), TOWER, steps=options.reading_steps, seed=SEED), cache)
-    sources = tuple(Source(f"scenes:{task}", share) for task, share in SHARES.items())
-    shared = dict(data=sources, warmup=100, vae=str(vae), cache_folder=str(out / "cache"), **LEARNING)
+    shared = dict(data=sources_of(SHARES), warmup=100, vae=str(vae), cache_folder=str(out / "cache"), **LEARNING)
 
     def stage(name: str, steps: int, rate: float, **fields) -> Path:
         """Train in a folder of that name; where the network is."""
@@ -112,7 +120,17 @@ def main() -> None:
     for (name, rate, shape, caches), steps in zip(stages, options.guessing_steps):
         config = GuessingConfig(str(out / name), str(network), str(vision), shape, SEED, steps, learning_rate=rate)
         network, vision = train_guessing(config, caches)
-    ship(network, vision, vae, cache)
+    narrow = narrowed(network, out / "narrow.safetensors", SPREAD)
+    pairs = dict(data=sources_of(FLOW_SHARES), cache=FLOW_PAIRS, cache_folder=str(out / "flow_cache"), seed=SEED + 2)
+    # Behind a sure guess, another's target is a loss ten times as large as its own: fewer of those.
+    fields = dict(train_prompt=False, null_probability=0.05, precision="no", **pairs)
+    network = stage("flow", options.flow_steps, 8e-4, checkpoint=str(narrow), vision=str(vision), **fields)
+    ship(narrowed(network, out / "used.safetensors", USED_SPREAD / SPREAD), vision, vae, cache)
+
+
+def sources_of(shares: dict[str, float]) -> tuple[Source, ...]:
+    """Scenes of every task, as training's data."""
+    return tuple(Source(f"scenes:{task}", share) for task, share in shares.items())
 
 
 def scenes(folder: Path, count: int, shares: dict[str, float], seed: int, processes: int) -> PairCache:
@@ -134,6 +152,15 @@ def joined(encoder: Path, velocity: Path, target: Path) -> Path:
     files = {True: open_weights(encoder), False: open_weights(velocity)}
     tensors = {name: files[native_name(name).startswith("prompt_encoder.")][name] for name in files[True]}
     return write_weights(target, tensors, files[True].metadata)
+
+
+def narrowed(source: Path, target: Path, share: float) -> Path:
+    """A network whose prompt encoder is surer of its guesses: their standard deviations are `share` times as large."""
+    file = open_weights(source)
+    tensors = {name: file[name] for name in file}
+    (bias,) = (tensor for name, tensor in tensors.items() if native_name(name) == "prompt_encoder.head.bias")
+    bias[len(bias) // 2 :] += 2 * math.log(share)  # means, then log-variances
+    return write_weights(target, tensors, file.metadata)
 
 
 def run(config: TrainingConfig, processes: int) -> None:

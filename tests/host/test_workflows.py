@@ -17,8 +17,6 @@ from tests.host.conftest import PHOTO, ROOT, TINY
 
 WORKFLOWS = ROOT / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
-# Where mini does not yet do what the toy scene asks for.
-NOT_YET = {"Visual marker", "ComfyUI samplers"}
 TASKS = {"Text in image", "Text box", "Visual marker", "Doodle", "Force", "Trajectory"}
 TEXTS = {"Class to image", "Text to image"}
 AROUND = {"Upscale", "Two passes", "ComfyUI samplers", "Folder", "Detector boxes", "Doodle from a mask"}
@@ -187,7 +185,7 @@ def test_the_right_answer_to_a_toy_scene_would_be_judged_right(name):
     assert judge(TOYS[name], TOYS[name].answer.scene.draw(128)).reasons == ()
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.trained if name in NOT_YET else ()) for name in TOYS])
+@pytest.mark.parametrize("name", TOYS)
 def test_mini_does_what_the_toy_scene_asks_for(run, name):
     picture = run(name).pictures(shown_by(name))[-1]
     assert faults(name, Image.fromarray(picture.astype(np.uint8))) == []
