@@ -26,9 +26,9 @@ class PromptRejected(Exception):
         self.node_errors = answer.get("node_errors") or {}
         error = answer.get("error") or {}
         reasons = [" ".join(filter(None, (error.get("message"), error.get("details"))))]
-        for node_id, node in self.node_errors.items():
-            for problem in node["errors"]:
-                reasons.append(f"node {node_id} ({node['class_type']}): {problem['message']}: {problem['details']}")
+        for node_id, refused in self.node_errors.items():
+            for problem in refused["errors"]:
+                reasons.append(f"node {node_id} ({refused['class_type']}): {problem['message']}: {problem['details']}")
         super().__init__("ComfyUI rejected the prompt. " + "; ".join(reasons))
 
 
