@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from flowinone import mini
 from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, latents_of_moments
 from flowinone.checkpoint import load_autoencoder, load_network, load_vision
 from flowinone.model.names import native_name
@@ -31,10 +33,11 @@ from flowinone.training.data import Mixture, TrainingPictures, on_device, open_s
 from flowinone.training.guessing import GuessingConfig, standing, train_guessing, weights
 from flowinone.training.loop import train
 from flowinone.training.objective import Chance
-from flowinone.training.parts import build
+from flowinone.training.parts import build, stored_network
 from flowinone.training.reading import ReadingConfig, train_reading, words_of
 from flowinone.training.scenes import COLORS, SCENE_TASKS, SHAPES, SceneSource, plan
 from flowinone.vision import VisionEncoder
+from scripts.train_mini import narrowed
 
 COUNT = 40
 TOWER = dict(
@@ -332,3 +335,13 @@ def test_stopped_guessing_goes_on_exactly(cache, files, network, tmp_path):
         whole, resumed = map(load_file, written)
         for name, tensor in whole.items():
             torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_a_narrower_source_has_the_same_means(tmp_path):
+    tokens = torch.randn(2, 144, 256, generator=torch.Generator().manual_seed(0))
+    (mean, logvar), (same, less) = (
+        stored_network(file).encode_prompt(tokens) for file in (mini.NETWORK, narrowed(mini.NETWORK, tmp_path / "narrow.safetensors", 0.5))
+    )
+    assert torch.equal(mean, same)
+    # In half precision.
+    torch.testing.assert_close(logvar - less, torch.full_like(logvar, 2 * math.log(2)), atol=5e-3, rtol=0)
