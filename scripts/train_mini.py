@@ -3,7 +3,8 @@
 Made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision tower that reads
 their words; a network behind them, for its velocities; another's prompt encoder, which guesses answers, at first behind the
 tower, then together with it; the network of both; that together with the tower; guesses again; guesses of what stands where;
-a finer prompt encoder's; those on more scenes; and velocities from close around its guesses. Each stage goes on where it was stopped.
+a finer prompt encoder's; those on more scenes; velocities from close around its guesses; and guesses once more, above all of
+things that move or are swapped. Each stage goes on where it was stopped.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from flowinone.training.reading import ReadingConfig, train_reading  # noqa: E40
 from flowinone.weightfile import open_weights  # noqa: E402
 
 IMAGE_SIZE, VISION_SIZE = 128, 192
-PAIRS, MORE_PAIRS, FLOW_PAIRS = 49_152, 81_920, 20_480
+PAIRS, MORE_PAIRS, FLOW_PAIRS, LAST_PAIRS = 49_152, 81_920, 20_480, 24_576
 SEED = 0
 # Tasks that need reading are the hardest.
 SHARES = {
@@ -49,6 +50,10 @@ MORE_SHARES = {
 FLOW_SHARES = {
     "class_to_image": 0.4, "text_to_image": 1.5, "text_in_image": 1.3, "text_box": 1.5, "visual_marker": 1.6,
     "doodle": 0.9, "point_force": 1.0, "wind": 1.4, "trajectory": 1.8,
+}  # fmt: skip
+LAST_SHARES = {
+    "class_to_image": 0.1, "text_to_image": 0.4, "text_in_image": 0.7, "text_box": 0.7, "visual_marker": 2.4,
+    "doodle": 0.2, "point_force": 1.2, "wind": 0.3, "trajectory": 4.0,
 }  # fmt: skip
 # Standard deviations of the source around a guess, for the last velocities and then for use. As training of guesses leaves it,
 # 1, half of what the flow starts at is noise.
@@ -72,7 +77,7 @@ LEARNING = dict(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of states, logs and the 34 GB of drawn scenes")
+    parser.add_argument("--out", type=Path, required=True, help="folder of states, logs and the 40 GB of drawn scenes")
     parser.add_argument("--processes", type=int, default=1, help="for the network's stages; on a CPU one for each core")
     parser.add_argument("--autoencoder-steps", type=int, default=3600)
     parser.add_argument("--decoder-steps", type=int, default=4000)
@@ -82,7 +87,7 @@ def main() -> None:
     parser.add_argument("--word-steps", type=int, nargs=3, default=(2500, 3000, 2150), help="in three runs, the last one later")
     parser.add_argument("--network-steps", type=int, default=4000)
     parser.add_argument("--together-steps", type=int, default=4400)
-    parser.add_argument("--guessing-steps", type=int, nargs=3, default=(2000, 7000, 7000), help="of the old prompt encoder, of a finer one, and with more scenes")
+    parser.add_argument("--guessing-steps", type=int, nargs=4, default=(2000, 7000, 7000, 2800), help="of the old prompt encoder, of a finer one, with more scenes, and at last")
     parser.add_argument("--flow-steps", type=int, default=2500)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -121,11 +126,22 @@ def main() -> None:
         config = GuessingConfig(str(out / name), str(network), str(vision), shape, SEED, steps, learning_rate=rate)
         network, vision = train_guessing(config, caches)
     narrow = narrowed(network, out / "narrow.safetensors", SPREAD)
-    pairs = dict(data=sources_of(FLOW_SHARES), cache=FLOW_PAIRS, cache_folder=str(out / "flow_cache"), seed=SEED + 2)
+    flow = scenes(out / "flow_cache", FLOW_PAIRS, FLOW_SHARES, SEED + 2, options.processes)
+    pairs = dict(data=sources_of(FLOW_SHARES), cache=FLOW_PAIRS, cache_folder=str(flow.folder), seed=SEED + 2)
     # Behind a sure guess, another's target is a loss ten times as large as its own: fewer of those.
     fields = dict(train_prompt=False, null_probability=0.05, precision="no", **pairs)
     network = stage("flow", options.flow_steps, 8e-4, checkpoint=str(narrow), vision=str(vision), **fields)
-    ship(narrowed(network, out / "used.safetensors", USED_SPREAD / SPREAD), vision, vae, cache)
+    used = narrowed(network, out / "used.safetensors", USED_SPREAD / SPREAD)
+    harder = scenes(out / "last_cache", LAST_PAIRS, LAST_SHARES, SEED + 3, options.processes)
+    encode_answers(harder, vae)
+    encode_answers(flow, vae)
+    # How sure the guesses are stays as it is.
+    config = GuessingConfig(
+        str(out / "ends"), str(used), str(vision), seed=SEED, steps=options.guessing_steps[3], learning_rate=1e-3,
+        reading_weight=0.5, kl_weight=0.0, bf16=False,
+    )  # fmt: skip
+    network, vision = train_guessing(config, [flow, harder, harder])
+    ship(network, vision, vae, cache)
 
 
 def sources_of(shares: dict[str, float]) -> tuple[Source, ...]:

@@ -1,8 +1,9 @@
 """The prompt encoder's schooling: together with the tower it learns to guess answers before the flow, or again after it.
 
 The flow starts at its guess, and finds the grounds of pictures and what stays in them in the prompt image itself. So a
-guess must be right where something changes, and that counts most here. What stands there, the tower must tell as well:
-shapes differ by few of a latent's values, and a guess that is blurred for that becomes another shape.
+guess must be right where something changes, and that counts most here. What stands there, the tower must tell as well,
+and a reader of latents must be able to tell it from the guess: shapes differ by few of a latent's values, and a guess that
+is a blot, as near on average, becomes another shape.
 """
 
 import dataclasses
@@ -29,11 +30,13 @@ from .scenes.drawing import Point, area
 
 _SHAPES, _COLORS = (tuple(["nothing", *names]) for names in ([*SHAPES, "flag"], COLORS))
 _REST, _STAYING, _CHANGING = 0.1, 0.4, 1.0
-"""What a guess's error counts on the ground, on things that stay, and where things come or go."""
+"""What an error counts on the ground, on things that stay, and where things come or go."""
 _AROUND = 1.15, 0.03
 """A thing's surroundings, which its edges are in: so many radii and so much of the picture more."""
 _OF_PHOTO = 0.3
 """What the things of the photo count beside those of the answer."""
+_READER_RATE, _READER_NOISE = 3e-3, 0.3
+"""A reader's learning rate, and the standard deviation of the noise on what it reads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +44,8 @@ class GuessingConfig:
     """`checkpoint` and `vision` are files of a network, whose other parts stay as they are, and of its tower.
 
     `fresh` are `FlowInOneConfig` fields of a new prompt encoder that takes the old one's place, if there are any.
-    `naming_weight` is what naming things counts beside guessing them.
+    `naming_weight` is what the tower's naming of things counts beside guessing them, and `reading_weight` what it counts that they
+    can be told from the guess, by a reader that had `reading_steps` before.
     """
 
     out: str
@@ -52,6 +56,8 @@ class GuessingConfig:
     steps: int = 10_000
     batch_size: int = 64
     naming_weight: float = 0.3
+    reading_weight: float = 0.0
+    reading_steps: int = 500
     kl_weight: float = 0.01
     optimizer: Kind = "muon"
     learning_rate: float = 1.2e-3
@@ -80,17 +86,50 @@ class Guesser(nn.Module):
         return mean, logvar, names.split([len(_SHAPES), len(_COLORS)] * 2, dim=-1)
 
 
-def _maps(names: list[str], side: int, latent_side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of scenes by name: what stands where in answer and photo [N, 4, side, side], and what guesses count where [N, H, W]."""
-    there = np.zeros((len(names), 4, side, side), np.uint8)
-    counts = np.zeros((len(names), latent_side, latent_side), np.float16)
+class Reader(nn.Module):
+    """Tells what stands at each cell of latents, at most six cells around it."""
+
+    def __init__(self, channels: int, width: int = 64):
+        super().__init__()
+        layers = [nn.Conv2d(channels, width, 3, padding=1)]
+        for dilation in (1, 2, 2):
+            layers += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)]
+        self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(width, len(_SHAPES) + len(_COLORS), 1))
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """Logits [B, H * W, names] of shape and colour, for latents [B, C, H, W] as wide as guesses."""
+        return self.layers(latents).flatten(2).transpose(1, 2).split([len(_SHAPES), len(_COLORS)], dim=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Maps:
+    """Of N scenes: what stands where in answer and photo at the tower's tokens [N, 4, side, side], in the answer at the
+    latents' cells [N, 2, H, W], and what errors count there [N, side, side] and [N, H, W]."""
+
+    tokens: np.ndarray
+    cells: np.ndarray
+    token_counts: np.ndarray
+    cell_counts: np.ndarray
+
+    def of(self, numbers: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Those of some scenes: the names as integers, what errors count as float32."""
+        names = (torch.from_numpy(these[numbers]).to(device).long() for these in (self.tokens, self.cells))
+        counts = (torch.from_numpy(these[numbers]).to(device).float() for these in (self.token_counts, self.cell_counts))
+        return *names, *counts
+
+
+def maps(names: Sequence[str], side: int, latent_side: int) -> Maps:
+    """Of the scenes of those names, for so many tokens and cells a side."""
+    there = [np.zeros((len(names), count, size, size), np.uint8) for count, size in ((4, side), (2, latent_side))]
+    counts = [np.zeros((len(names), size, size), np.float16) for size in (side, latent_side)]
     for number, name in enumerate(names):
         planned = plan_of(name)
-        there[number, :2] = standing(planned.answer.scene, side)
+        for named, counted, size in zip(there, counts, (side, latent_side)):
+            named[number, :2] = standing(planned.answer.scene, size)
+            counted[number] = weights(planned, size)
         if planned.photo:
-            there[number, 2:] = standing(planned.photo, side)
-        counts[number] = weights(planned, latent_side)
-    return there, counts
+            there[0][number, 2:] = standing(planned.photo, side)
+    return Maps(*there, *counts)
 
 
 def standing(scene: Scene, side: int) -> np.ndarray:
@@ -104,7 +143,7 @@ def standing(scene: Scene, side: int) -> np.ndarray:
 
 
 def weights(planned: Plan, side: int) -> np.ndarray:
-    """What the error of a guess counts where [side, side]: most where the answer's things are put, and where the photo's were."""
+    """What an error counts where [side, side]: most where the answer's things are put, and where the photo's were."""
     counts = np.full((side, side), _REST, np.float16)
     answer = planned.answer
     before, after = planned.photo or Scene(answer.scene.ground), answer.scene
@@ -142,37 +181,62 @@ def train_guessing(config: GuessingConfig, caches: Sequence[PairCache]) -> tuple
         model.velocity_network.load_state_dict(velocities.state_dict())
     guesser = own_tensors(Guesser(vision, model.prompt_encoder)).requires_grad_(True).to(device)
     side = vision.config.image_size // vision.config.patch_size
-    there_all, counts_all = _maps([name for cache in caches for name in cache.names], side, model.config.latent_size)
+    known = maps([name for cache in caches for name in cache.names], side, model.config.latent_size)
     pictures, answers = ([cache[what] for cache in caches] for what in ("vision", "target_encoded"))
 
-    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = np.sort(np.random.default_rng((config.seed, step)).integers(len(counts_all), size=config.batch_size))
-        pixels = torch.from_numpy(rows(pictures, chosen)).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
+    def chosen_at(step: int) -> np.ndarray:
+        return np.sort(np.random.default_rng((config.seed, step)).integers(len(known.cells), size=config.batch_size))
+
+    def targets(chosen: np.ndarray) -> Tensor:
         moments = torch.from_numpy(rows(answers, chosen)).to(device).float()
-        there, counts = (torch.from_numpy(of[chosen]).to(device) for of in (there_all, counts_all))
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-            mean, logvar, names = guesser(pixels)
-        target = latents_of_moments(moments, torch.randn_like(moments[:, : moments.shape[1] // 2]))
-        terms = {
-            "guess": losses.source_loss(mean.float(), target, counts.float()),
-            "kl": config.kl_weight * losses.kl_divergence(mean.float(), logvar.float().clamp(*losses.LOGVAR_RANGE)).mean(),
-            "names": config.naming_weight * _naming_loss(names, there.long()),
-        }
-        return sum(terms.values()), terms
+        return latents_of_moments(moments, torch.randn_like(moments[:, : moments.shape[1] // 2]))
 
     # The encoder's last matrix is a large part of it, and dear to make orthogonal.
+    learning = dict(betas=(0.9, 0.98), weight_decay=0.01, plain=("head", "encoder.head"))
+    reader = Reader(model.config.latent_channels).to(device)
+    if config.reading_weight:
+
+        def reading_loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            chosen = chosen_at(step)
+            _, cells, _, counts = known.of(chosen, device)
+            return naming_loss(reader(_seen(losses.SOURCE_SCALE * targets(chosen))), cells, counts), {}
+
+        settings = dataclasses.replace(config, out=str(Path(config.out) / "reader"), learning_rate=_READER_RATE)
+        fit(reader, reading_loss_of, config.reading_steps, settings, **learning)
+        reader.requires_grad_(False)
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        chosen = chosen_at(step)
+        pixels = torch.from_numpy(rows(pictures, chosen)).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
+        tokens, cells, token_counts, cell_counts = known.of(chosen, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+            mean, logvar, names = guesser(pixels)
+        mean, logvar = mean.float(), logvar.float().clamp(*losses.LOGVAR_RANGE)
+        terms = {
+            "guess": losses.source_loss(mean, targets(chosen), cell_counts),
+            "kl": config.kl_weight * losses.kl_divergence(mean, logvar).mean(),
+            "names": config.naming_weight * naming_loss(names, tokens, token_counts),
+        }
+        if config.reading_weight:
+            terms["read"] = config.reading_weight * naming_loss(reader(_seen(mean)), cells, cell_counts)
+        return sum(terms.values()), terms
+
     with quick_attention(device):
-        fit(guesser, loss_of, config.steps, config, betas=(0.9, 0.98), weight_decay=0.01, plain=("head", "encoder.head"))
+        fit(guesser, loss_of, config.steps, config, **learning)
     out = Path(config.out)
     network = write_network(out / "flowinone.safetensors", model, training_only(config.checkpoint))
     return network, write_tower(out / "vision.safetensors", vision)
 
 
-def _naming_loss(logits: tuple[Tensor, ...], there: Tensor) -> Tensor:
-    """Cross entropy of logits [B, N, names] for the numbers [B, 4, side, side]; tokens with nothing count little, for most have."""
-    loss = 0
+def _seen(guesses: Tensor) -> Tensor:
+    """As the reader sees them: what little noise hides is of no use to the flow."""
+    return guesses + _READER_NOISE * torch.randn_like(guesses)
+
+
+def naming_loss(logits: Sequence[Tensor], there: Tensor, counts: Tensor) -> Tensor:
+    """Cross entropy of logits [B, N, names] for the numbers [B, 2 or 4, side, side], each of which counts so much [B, side, side]."""
+    loss, counts = 0, counts.flatten()
     for number, (values, wanted) in enumerate(zip(logits, there.flatten(2).unbind(1))):
         errors = F.cross_entropy(values.flatten(0, 1), wanted.flatten(), reduction="none")
-        counts = torch.where(wanted.flatten() > 0, 1.0, 0.1)
         loss = loss + (errors * counts).sum() / counts.sum() * (_OF_PHOTO if number > 1 else 1.0)
     return loss

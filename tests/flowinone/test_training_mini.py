@@ -301,6 +301,21 @@ def test_guesses_get_better_and_the_velocity_network_stays(cache, files, network
     assert VisionEncoder.from_state_dict(tensors, **found).config.num_attention_heads == 2
 
 
+def test_what_stands_where_can_be_read_from_guesses(cache, files, network, tmp_path, caplog):
+    config = GuessingConfig(
+        str(tmp_path / "guessing"), network, files["vision"], steps=150, batch_size=16, warmup=5, learning_rate=5e-3, bf16=False,
+        reading_weight=1.0, reading_steps=100,
+    )  # fmt: skip
+    with caplog.at_level("INFO", "flowinone.training"):
+        train_guessing(config, [cache])
+    lines = [record.message for record in caplog.records if "  loss " in record.message]
+    learnt, read = ([line for line in lines if ("guess " in line) == guessed] for guessed in (False, True))
+    errors = [float(line.split("loss ")[1].split()[0]) for line in learnt], [float(line.split("read ")[1].split()[0]) for line in read]
+    assert [len(each) for each in errors] == [2, 3]
+    for each in errors:
+        assert each[-1] < 0.9 * each[0]
+
+
 def test_a_new_prompt_encoder_takes_the_old_ones_place(cache, files, network, tmp_path):
     config = GuessingConfig(
         str(tmp_path / "guessing"), network, files["vision"], dict(context_length=16, reduced_widths=[4]), steps=1, batch_size=4, bf16=False
@@ -329,8 +344,9 @@ def test_rows_are_counted_on_from_array_to_array():
 
 def test_stopped_guessing_goes_on_exactly(cache, files, network, tmp_path):
     config = GuessingConfig(
-        str(tmp_path / "whole"), network, files["vision"], steps=4, batch_size=8, warmup=1, checkpoint_every=2, bf16=False
-    )
+        str(tmp_path / "whole"), network, files["vision"], steps=4, batch_size=8, warmup=1, checkpoint_every=2, bf16=False,
+        reading_weight=0.5, reading_steps=2,
+    )  # fmt: skip
     for written in zip(*whole_and_resumed(train_guessing, config, [cache])):
         whole, resumed = map(load_file, written)
         for name, tensor in whole.items():

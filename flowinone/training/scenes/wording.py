@@ -37,14 +37,17 @@ MARKED = Phrasings(
     (
         REMOVE, "Remove the object.", "Remove this.", "Erase the object pointed to by the arrow.", "Delete this.", "Delete the object.",
         "Take this away.", "Take the object away.", "Remove what the arrow points to.", "Remove the thing at the arrow.",
-        "Erase what is pointed to.", "Clear this away.",
+        "Erase what is pointed to.", "Clear this away.", "Erase it.", "Erase the thing.", "Erase that object.", "Erase what the arrow shows.",
+        "Remove it.", "Delete it.", "Delete what is pointed to.", "Take it away.", "Make the object go away.", "Get rid of this.",
+        "Get rid of the object.", "Clear the object away.",
     ),
     ("Erase the object.", "Erase this."),
 )  # fmt: skip
 SWAPPED = Phrasings(
     (
         SWAP.replace("{thing}", "{0}"), "Swap with {0}.", "Swap the object with {0}.", "Swap it for {0}.", "Replace the object with {0}.",
-        "Replace this with {0}.", "Change this to {0}.", "Turn the object into {0}.", "Put {0} here.",
+        "Replace this with {0}.", "Change this to {0}.", "Turn the object into {0}.", "Put {0} here.", "Swap it with {0}.",
+        "Swap the thing with {0}.", "Replace it with {0}.", "Make this {0}.", "Turn this into {0}.",
     ),
     ("Swap this with {0}.",),
 )  # fmt: skip
@@ -61,7 +64,8 @@ FORCE = Phrasings(
         TASKS["point_force"].instruction, "Apply the forces and generate the final image.", "Push the object along the arrow.",
         "Apply the force.", "Push the object.", "Move the object along the arrow.", "Move the object by its force.",
         "Let the forces act and generate the image.", "Push the balls along their arrows.", "Move what is pushed.",
-        "Generate the image after the push.", "The arrow is a force.",
+        "Generate the image after the push.", "The arrow is a force.", "Apply the force to the ball.", "Push the ball.",
+        "Push the ball along the arrow until it stops.", "Push the objects by their arrows.", "Apply this force.", "Show the ball after the push.",
     ),
     ("Apply forces to the object.", "Push the object according to the arrow until stop."),
 )  # fmt: skip
@@ -79,7 +83,8 @@ PATH = Phrasings(
         TASKS["trajectory"].instruction, "Follow the line.", "Move the object along the line.", "Follow the path.",
         "Follow the line and generate the image", "Move the object to the end of the line.", "Move along the line.",
         "Let the object follow its path.", "Take the object along the line.", "Put the object where the line ends.",
-        "Move everything along its line.", "Show the object at the end of its path.",
+        "Move everything along its line.", "Show the object at the end of its path.", "Follow the solid line.", "Move along the solid line.",
+        "Move it along the line.", "Take it to the end of the line.", "Follow the lines and show where they end.", "Generate the image at the end of the path.",
     ),
     ("Follow the solid line and generate the final image", "Move the object along the solid line."),
 )  # fmt: skip
