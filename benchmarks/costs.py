@@ -11,6 +11,13 @@ from flowinone.pipeline import FlowInOnePipeline
 from flowinone.sampling import draw_noise
 from tests.counting import PeakBytes
 
+EIGHT_BITS = ("int8", "float8")
+
+
+def computing(dtype: str) -> torch.dtype:
+    """What is computed in where weights are kept in `dtype`: 16 bits for 8."""
+    return torch.bfloat16 if dtype in EIGHT_BITS else getattr(torch, dtype)
+
 
 def pass_flops(config: FlowInOneConfig, dual: bool = True) -> int:
     """Operations (a multiply-add is two) in the Linear and convolution layers of one pass: one sample, one guidance branch.
@@ -48,16 +55,15 @@ def _linear(rows: int, inner: int, outer: int) -> int:
     return 2 * rows * inner * outer
 
 
-def network_facts(model: FlowInOneModel, dtypes: list[torch.dtype]) -> dict:
-    """What follows from the network's size: values, and operations and bytes of weights in each dtype of one pass."""
+def network_facts(model: FlowInOneModel, read: dict[str, int]) -> dict:
+    """What follows from the network's size: values, operations of one pass, and the bytes of weights that it reads, by dtype."""
     config = model.velocity_network.config
-    read = value_count(model.velocity_network)
     return {
         "values": value_count(model),
         "flop_per_pass": pass_flops(config),
         "flop_per_pass_bypassed": pass_flops(config, dual=False),
         "attention_flop_per_pass": attention_flops(config),
-        "weight_bytes_per_pass": {dtype_name(dtype): read * dtype.itemsize for dtype in dtypes},
+        "weight_bytes_per_pass": read,
     }
 
 
@@ -67,11 +73,15 @@ def value_count(module: torch.nn.Module) -> int:
 
 def weight_bytes(pipeline: FlowInOnePipeline) -> int:
     """Bytes of all three parts' weights, as they are stored."""
-    parts = (pipeline.model, pipeline.vision, pipeline.vae)
-    return sum(_stored_bytes(parameter) for part in parts for parameter in part.parameters())
+    return sum(map(stored_bytes, (pipeline.model, pipeline.vision, pipeline.vae)))
 
 
-def _stored_bytes(tensor: torch.Tensor) -> int:
+def stored_bytes(module: torch.nn.Module) -> int:
+    """Bytes of its parameters."""
+    return sum(map(_tensor_bytes, module.parameters()))
+
+
+def _tensor_bytes(tensor: torch.Tensor) -> int:
     # Of torchao's 8-bit tensors `nbytes` tells what they would be in 16 bits.
     if not hasattr(tensor, "__tensor_flatten__"):
         return tensor.nbytes
@@ -108,4 +118,4 @@ def counted_peak(pipeline: FlowInOnePipeline, way: Way) -> int:
 
 def floor_seconds(flops: float, read: float, floor: dict, dtype: str) -> float:
     """What `flops` operations in `dtype` and reading `read` bytes take at the machine's measured rates, whichever is longer."""
-    return max(flops / floor["matrix_flop_per_s"][dtype], read / floor["copy_byte_per_s"])
+    return max(flops / floor["matrix_flop_per_s"][dtype_name(computing(dtype))], read / floor["copy_byte_per_s"])

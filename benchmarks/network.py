@@ -9,6 +9,7 @@ device that takes long over 50 steps is given fewer, and a ~ marks what was scal
 """
 
 import argparse
+import importlib.util
 import json
 import shutil
 import signal
@@ -23,15 +24,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import costs, measuring, plotting, reporting  # noqa: E402
+from benchmarks.costs import EIGHT_BITS, computing  # noqa: E402
 from benchmarks.loading import load_costs  # noqa: E402
-from benchmarks.measuring import dtype_name, median_seconds, seconds  # noqa: E402
+from benchmarks.measuring import median_seconds, seconds  # noqa: E402
 from benchmarks.reporting import STEPS, Row, gigabytes  # noqa: E402
 from benchmarks.shapes import SIZES, meta_parts, meta_pipeline, write_files  # noqa: E402
 from benchmarks.ways import GUIDANCE, WAYS, steps_from  # noqa: E402
 from flowinone import FlowInOneModel, FlowInOnePipeline  # noqa: E402
 from flowinone.checkpoint import load_network  # noqa: E402
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", *EIGHT_BITS)
 
 
 def main() -> int:
@@ -59,6 +61,7 @@ def parsed_options() -> argparse.Namespace:
     add = parser.add_argument
     add("--device", help="as torch calls it. Default: the accelerator there is, else the CPU")
     add("--dtype", nargs="+", choices=DTYPES, metavar="DTYPE", help=f"of our own way: {', '.join(DTYPES)}. "
+        f"{' and '.join(EIGHT_BITS)} are of the network's large matrices, by torchao; all else is in bfloat16. "
         "Default: float32, and bfloat16 where the device multiplies at least as fast in it")  # fmt: skip
     add("--mode", choices=("both", "reference", "own"), default="both", help="the ways to time. Default: %(default)s")
     add("--compiled", action="store_true", help="time our own way compiled by torch as well, which takes minutes for each batch first")
@@ -86,6 +89,8 @@ def parsed_options() -> argparse.Namespace:
         parser.error("--dtype is of our own way, and --mode reference leaves that out; the reference is in float32")
     if options.compiled and options.mode == "reference":
         parser.error("--compiled is a form of our own way, and --mode reference leaves that out")
+    if {*EIGHT_BITS} & {*(options.dtype or ())} and not importlib.util.find_spec("torchao"):
+        parser.error("8-bit weights need torchao; install it: pip install 'torchao>=0.18,<1'")
     return options
 
 
@@ -134,13 +139,12 @@ class Run:
             torch.set_float32_matmul_precision("high")
         self.machine = measuring.machine(self.device)
         print("\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in self.machine.items()))
-        own = [getattr(torch, name) for name in options.dtype or DTYPES[:2]]
-        own = [] if options.mode == "reference" else own
-        references = [] if options.mode == "own" else [torch.float32]
-        self.floor = measuring.measure_floor(self.device, list(dict.fromkeys([torch.float32, *own])), options.size == "tiny")
+        own = [] if options.mode == "reference" else options.dtype or DTYPES[:2]
+        references = [] if options.mode == "own" else ["float32"]
+        self.floor = measuring.measure_floor(self.device, list(dict.fromkeys([torch.float32, *map(computing, own)])), options.size == "tiny")
         rates = self.floor["matrix_flop_per_s"]
         if not options.dtype:
-            own = [dtype for dtype in own if rates[dtype_name(dtype)] >= rates["float32"]]
+            own = [dtype for dtype in own if rates[dtype] >= rates["float32"]]
         print(reporting.floor_line(self.floor))
         self.variants = [("reference", dtype) for dtype in references] + [
             (way, dtype) for way in ("own", *["compiled"] * options.compiled) for dtype in own
@@ -149,17 +153,20 @@ class Run:
 
     def check_memory(self) -> None:
         """Count what the network is and what each variant needs. Raises NotEnough if device, machine or disk have less left."""
-        weights, beside = {}, 0
+        weights, read, beside = {}, {}, 0
         # To compile for this as well would take minutes, and make the first step look cheap.
         for way, dtype in (variant for variant in self.variants if variant[0] != "compiled"):
-            pipeline = meta_pipeline(self.shapes, dtype)
+            pipeline = meta_pipeline(self.shapes, computing(dtype))
+            if dtype in EIGHT_BITS:
+                pipeline.quantize(dtype)
             peak = costs.counted_peak(pipeline, WAYS[way])
             weights[dtype], beside = costs.weight_bytes(pipeline), max(beside, peak * max(self.batches))
+            read[dtype] = costs.stored_bytes(pipeline.model.velocity_network)
             self.memory.append({
-                "way": way, "dtype": dtype_name(dtype), "batch": 1, "weight_bytes": weights[dtype],
+                "way": way, "dtype": dtype, "batch": 1, "weight_bytes": weights[dtype],
                 "counted_bytes": weights[dtype] + peak, "allocated_bytes": None,
             })  # fmt: skip
-        self.network = costs.network_facts(pipeline.model, self.dtypes)
+        self.network = costs.network_facts(pipeline.model, read)
         sizes = [
             sum(tensor.nbytes for tensor in part.values()) for part in meta_parts(self.shapes, torch.bfloat16).values()
         ]
@@ -167,7 +174,7 @@ class Run:
         if need > left:
             raise NotEnough(
                 f"{self.device} has {gigabytes(left)} of memory left, and this needs {gigabytes(need)}: "
-                f"{gigabytes(need - beside)} for weights in {' and '.join(map(dtype_name, weights))}, {gigabytes(beside)} for "
+                f"{gigabytes(need - beside)} for weights in {' and '.join(weights)}, {gigabytes(beside)} for "
                 f"{max(self.batches)} pictures at a time. Try --batch 1, --mode own with one --dtype, or --size small"
             )
         # A part's weights are in memory twice while they are written.
@@ -182,9 +189,15 @@ class Run:
                 f"the weights need {gigabytes(sum(sizes))} in {place}, which has {gigabytes(left)} left; set TMPDIR to another folder"
             )
 
-    def pipeline(self, files: dict[str, Path], dtype: torch.dtype | None = None) -> FlowInOnePipeline:
+    def pipeline(self, files: dict[str, Path], dtype: str | None = None) -> FlowInOnePipeline:
         paths = (files["network"], files["vision"], files["vae"])
-        pipeline = FlowInOnePipeline.from_single_files(*paths, dtype=dtype, device=self.device)
+        small = dtype in EIGHT_BITS
+        # In 16 bits they need not fit on the device.
+        device = torch.device("cpu") if small else self.device
+        pipeline = FlowInOnePipeline.from_single_files(*paths, dtype=dtype and computing(dtype), device=device)
+        if small:
+            pipeline.quantize(dtype)
+            pipeline.to(self.device)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -203,23 +216,23 @@ class Run:
             self.load.append({"what": what} | taken)
             print(reporting.load_line(self.load[-1]))
 
-    def measure_memory(self, pipelines: dict[torch.dtype, FlowInOnePipeline]) -> None:
+    def measure_memory(self, pipelines: dict[str, FlowInOnePipeline]) -> None:
         """Where torch knows what it allocated, a picture's peak beside the weights of its own pipeline alone."""
         for entry in self.memory if measuring.counts_memory(self.device) else ():
-            pipeline = pipelines[getattr(torch, entry["dtype"])]
+            pipeline = pipelines[entry["dtype"]]
             guided, pictures = WAYS[entry["way"]](pipeline), costs.prompt_pictures(1)
             peak = measuring.allocated_peak(lambda: costs.answer(pipeline, guided, pictures, 2), self.device)  # noqa: B023
             entry["allocated_bytes"] = entry["weight_bytes"] + peak
         print("\n".join(reporting.memory_lines(self.memory)))
 
-    def measure_batch(self, pipelines: dict[torch.dtype, FlowInOnePipeline], batch: int) -> None:
+    def measure_batch(self, pipelines: dict[str, FlowInOnePipeline], batch: int) -> None:
         """Every variant at this batch, by turns, so that a machine that slows down slows all of them."""
         options, timed = self.options, []
-        latents = {dtype: self.measure_ends(pipeline, batch) for dtype, pipeline in pipelines.items()}
+        latents = {dtype: self.measure_ends(pipeline, dtype, batch) for dtype, pipeline in pipelines.items()}
         for way, dtype in self.variants:
-            say(f"Batch {batch}: steps, {way} {dtype_name(dtype)} …")
+            say(f"Batch {batch}: steps, {way} {dtype} …")
             (source, image_latent), encode, decode = latents[dtype]
-            row = Row(way, dtype_name(dtype), batch, encode, decode)
+            row = Row(way, dtype, batch, encode, decode)
             self.rows.append(row)
             bypass = torch.zeros(batch, dtype=torch.bool, device=source.device)
             velocity = WAYS[way](pipelines[dtype])(image_latent, bypass)
@@ -236,9 +249,9 @@ class Run:
                 if turn < len(counts):
                     row.samples.append((counts[turn], steps(counts[turn])))
 
-    def measure_ends(self, pipeline: FlowInOnePipeline, batch: int) -> tuple[tuple[Tensor, Tensor], float, float]:
+    def measure_ends(self, pipeline: FlowInOnePipeline, dtype: str, batch: int) -> tuple[tuple[Tensor, Tensor], float, float]:
         """Source and image latents of a batch, and how long encoding it and decoding it take; the ways of a dtype have that in common."""
-        say(f"Batch {batch}: encoding and decoding, {dtype_name(pipeline.model.dtype)} …")
+        say(f"Batch {batch}: encoding and decoding, {dtype} …")
         pictures = costs.prompt_pictures(batch)
         timing = self.device, self.options.rounds, self.options.seconds / 10
         latents, encode = median_seconds(lambda: costs.encode(pipeline, pictures), *timing)

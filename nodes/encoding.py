@@ -37,6 +37,7 @@ class FlowInOneEncode(io.ComfyNode):
                 random_start_input(),
                 io.Combo.Input(
                     "time_grid",
+                    display_name="time grid",
                     options=GRIDS,
                     default=GRIDS[0],
                     advanced=True,

@@ -22,7 +22,11 @@ def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """Write safetensors, whole or not at all; the path. Raises SnapshotError for what cannot be written."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, unfinished, {"format": "pt"} | metadata)
+        # safetensors lets nobody else read its files, and ComfyUI may run as another user.
+        unfinished.chmod(mode)
         os.replace(unfinished, path)
     except (OSError, SafetensorError) as error:
         unfinished.unlink(missing_ok=True)

@@ -183,6 +183,21 @@ def test_memory_and_loading_are_reported(finished):
     assert report["load"][0]["file_bytes"] > 2 * report["network"]["values"]
 
 
+def test_8_bit_weights_are_smaller_and_computed_with_in_16(monkeypatch, tmp_path):
+    pytest.importorskip("torchao", reason="needs torchao: pip install flowinone[eightbit]")
+    target = tmp_path / "n.json"
+    options = ["--device", "cpu", "--size", "tiny", "--mode", "own", "--batch", "1", "--seconds", "1", "--rounds", "1"]
+    monkeypatch.setattr(sys, "argv", ["network.py", *options, "--dtype", "bfloat16", *costs.EIGHT_BITS, "--json", str(target)])
+    assert network.main() == 0
+    report = json.loads(target.read_text())
+    assert [row["dtype"] for row in report["rows"]] == ["bfloat16", *costs.EIGHT_BITS]
+    assert set(report["floor"]["matrix_flop_per_s"]) == {"float32", "bfloat16"}
+    half, *small = (entry["counted_bytes"] for entry in report["memory"])
+    assert max(small) < half
+    read = report["network"]["weight_bytes_per_pass"]
+    assert all(read["bfloat16"] / 2 < read[kind] < 0.7 * read["bfloat16"] for kind in costs.EIGHT_BITS)
+
+
 def test_the_plot_shows_a_line_for_every_way(finished):
     with Image.open(finished[2]) as plot:
         colors = {color for _, color in plot.convert("RGB").getcolors(2**20)}
@@ -215,11 +230,13 @@ def test_an_interrupted_run_keeps_what_it_measured(tmp_path):
         (["--mode", "reference", "--dtype", "bfloat16"], "the reference is in float32"),
         (["--mode", "reference", "--compiled"], "is a form of our own way"),
         (["--json", "nowhere/n.json"], "there is no folder nowhere"),
+        (["--dtype", "int8"], "8-bit weights need torchao"),
         (["--plot", "n.jpg"], "ends in .png"),
     ],
 )
 def test_options_that_cannot_be_followed_are_refused(monkeypatch, capsys, options, complaint):
     monkeypatch.setattr(sys, "argv", ["network.py", *options])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit):
         network.parsed_options()
     assert complaint in capsys.readouterr().err

@@ -285,6 +285,12 @@ def test_a_full_disk_leaves_the_last_result(tmp_path, fields, files):
     assert [*tmp_path.iterdir()] == [result] and len(load_file(result)["a"]) == 10
 
 
+def test_results_are_read_by_whoever_reads_other_files(tmp_path):
+    plain = tmp_path / "plain.txt"
+    plain.touch()
+    assert write_weights(tmp_path / "result.safetensors", {"a": torch.zeros(1)}, {}).stat().st_mode == plain.stat().st_mode
+
+
 def test_a_run_that_starts_anew_keeps_the_states_of_the_one_before(tmp_path, fields):
     run(fields(steps=4))
     assert len(run(fields(steps=2), resume=False).losses) == 2
