@@ -3,8 +3,8 @@
 Made-up scenes, drawn once; an autoencoder of their pictures; more of its decoder, on the answers; a vision tower that reads
 their words; a network behind them, for its velocities; another's prompt encoder, which guesses answers, at first behind the
 tower, then together with it; the network of both; that together with the tower; guesses again; guesses of what stands where;
-a finer prompt encoder's; those on more scenes; velocities from close around its guesses; and guesses once more, above all of
-things that move or are swapped. Each stage goes on where it was stopped.
+a finer prompt encoder's; those on more scenes; velocities from close around its guesses; guesses once more, above all of
+things that move or are swapped; and velocities behind those. Each stage goes on where it was stopped.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from flowinone.training.reading import ReadingConfig, train_reading  # noqa: E40
 from flowinone.weightfile import open_weights  # noqa: E402
 
 IMAGE_SIZE, VISION_SIZE = 128, 192
-PAIRS, MORE_PAIRS, FLOW_PAIRS, LAST_PAIRS = 49_152, 81_920, 20_480, 24_576
+PAIRS, MORE_PAIRS, FLOW_PAIRS, HARDER_PAIRS, LAST_PAIRS = 49_152, 81_920, 20_480, 24_576, 16_384
 SEED = 0
 # Tasks that need reading are the hardest.
 SHARES = {
@@ -51,12 +51,13 @@ FLOW_SHARES = {
     "class_to_image": 0.4, "text_to_image": 1.5, "text_in_image": 1.3, "text_box": 1.5, "visual_marker": 1.6,
     "doodle": 0.9, "point_force": 1.0, "wind": 1.4, "trajectory": 1.8,
 }  # fmt: skip
-LAST_SHARES = {
+HARDER_SHARES = {
     "class_to_image": 0.1, "text_to_image": 0.4, "text_in_image": 0.7, "text_box": 0.7, "visual_marker": 2.4,
     "doodle": 0.2, "point_force": 1.2, "wind": 0.3, "trajectory": 4.0,
 }  # fmt: skip
-# Standard deviations of the source around a guess, for the last velocities and then for use. As training of guesses leaves it,
-# 1, half of what the flow starts at is noise.
+LAST_SHARES = FLOW_SHARES | {"trajectory": 4.0}
+# Standard deviations of the source around a guess, for velocities and then for use. As training of guesses leaves it, 1, half of
+# what the flow starts at is noise.
 SPREAD, USED_SPREAD = 0.4, 0.12
 TOWER = dict(
     hidden_size=128, num_hidden_layers=5, num_attention_heads=4, patch_size=16, image_size=VISION_SIZE, mlp_ratio=4.0,
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--network-steps", type=int, default=4000)
     parser.add_argument("--together-steps", type=int, default=4400)
     parser.add_argument("--guessing-steps", type=int, nargs=4, default=(2000, 7000, 7000, 2800), help="of the old prompt encoder, of a finer one, with more scenes, and at last")
-    parser.add_argument("--flow-steps", type=int, default=2500)
+    parser.add_argument("--flow-steps", type=int, nargs=2, default=(2500, 2500), help="before and after the last guesses")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out = options.out
@@ -125,22 +126,30 @@ def main() -> None:
     for (name, rate, shape, caches), steps in zip(stages, options.guessing_steps):
         config = GuessingConfig(str(out / name), str(network), str(vision), shape, SEED, steps, learning_rate=rate)
         network, vision = train_guessing(config, caches)
-    narrow = narrowed(network, out / "narrow.safetensors", SPREAD)
+
+    def velocities(name: str, pairs: PairCache, shares: dict[str, float], seed: int, steps: int) -> Path:
+        """Learn velocities from close around the guesses, which stay as they are; where the network is, narrowed for use."""
+        begun = spread(network, out / f"{name}_begun.safetensors", SPREAD)
+        data = dict(data=sources_of(shares), cache=pairs.count, cache_folder=str(pairs.folder), seed=seed)
+        # Behind a sure guess, another's target is a loss ten times as large as its own: fewer of those.
+        fields = dict(train_prompt=False, null_probability=0.05, precision="no", **data)
+        learnt = stage(name, steps, 8e-4, checkpoint=str(begun), vision=str(vision), **fields)
+        return spread(learnt, out / f"{name}_used.safetensors", USED_SPREAD)
+
     flow = scenes(out / "flow_cache", FLOW_PAIRS, FLOW_SHARES, SEED + 2, options.processes)
-    pairs = dict(data=sources_of(FLOW_SHARES), cache=FLOW_PAIRS, cache_folder=str(flow.folder), seed=SEED + 2)
-    # Behind a sure guess, another's target is a loss ten times as large as its own: fewer of those.
-    fields = dict(train_prompt=False, null_probability=0.05, precision="no", **pairs)
-    network = stage("flow", options.flow_steps, 8e-4, checkpoint=str(narrow), vision=str(vision), **fields)
-    used = narrowed(network, out / "used.safetensors", USED_SPREAD / SPREAD)
-    harder = scenes(out / "last_cache", LAST_PAIRS, LAST_SHARES, SEED + 3, options.processes)
+    network = velocities("flow", flow, FLOW_SHARES, SEED + 2, options.flow_steps[0])
+    harder = scenes(out / "harder_cache", HARDER_PAIRS, HARDER_SHARES, SEED + 3, options.processes)
     encode_answers(harder, vae)
     encode_answers(flow, vae)
     # How sure the guesses are stays as it is.
     config = GuessingConfig(
-        str(out / "ends"), str(used), str(vision), seed=SEED, steps=options.guessing_steps[3], learning_rate=1e-3,
+        str(out / "ends"), str(network), str(vision), seed=SEED, steps=options.guessing_steps[3], learning_rate=1e-3,
         reading_weight=0.5, kl_weight=0.0, bf16=False,
     )  # fmt: skip
     network, vision = train_guessing(config, [flow, harder, harder])
+    # Scenes that those guesses have not learnt from, for theirs are better.
+    last = scenes(out / "last_cache", LAST_PAIRS, LAST_SHARES, SEED + 4, options.processes)
+    network = velocities("last_flow", last, LAST_SHARES, SEED + 4, options.flow_steps[1])
     ship(network, vision, vae, cache)
 
 
@@ -170,12 +179,14 @@ def joined(encoder: Path, velocity: Path, target: Path) -> Path:
     return write_weights(target, tensors, files[True].metadata)
 
 
-def narrowed(source: Path, target: Path, share: float) -> Path:
-    """A network whose prompt encoder is surer of its guesses: their standard deviations are `share` times as large."""
+def spread(source: Path, target: Path, deviation: float) -> Path:
+    """A network whose prompt encoder is so sure of all its guesses: their standard deviation is `deviation`."""
     file = open_weights(source)
     tensors = {name: file[name] for name in file}
-    (bias,) = (tensor for name, tensor in tensors.items() if native_name(name) == "prompt_encoder.head.bias")
-    bias[len(bias) // 2 :] += 2 * math.log(share)  # means, then log-variances
+    for name, tensor in tensors.items():
+        kind = native_name(name).removeprefix("prompt_encoder.head.")
+        if kind in ("weight", "bias"):  # of means, then of log-variances
+            tensor[len(tensor) // 2 :] = 2 * math.log(deviation) if kind == "bias" else 0.0
     return write_weights(target, tensors, file.metadata)
 
 
