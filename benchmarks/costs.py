@@ -6,17 +6,16 @@ from PIL import Image
 from benchmarks.measuring import dtype_name
 from benchmarks.ways import Guided, Way, steps_from
 from flowinone.config import FlowInOneConfig
+from flowinone.eightbit import KINDS
 from flowinone.model import FlowInOneModel
 from flowinone.pipeline import FlowInOnePipeline
 from flowinone.sampling import draw_noise
 from tests.counting import PeakBytes
 
-EIGHT_BITS = ("int8", "float8")
-
 
 def computing(dtype: str) -> torch.dtype:
     """What is computed in where weights are kept in `dtype`: 16 bits for 8."""
-    return torch.bfloat16 if dtype in EIGHT_BITS else getattr(torch, dtype)
+    return torch.bfloat16 if dtype in KINDS else getattr(torch, dtype)
 
 
 def pass_flops(config: FlowInOneConfig, dual: bool = True) -> int:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import costs, measuring, plotting, reporting  # noqa: E402
-from benchmarks.costs import EIGHT_BITS, computing  # noqa: E402
+from benchmarks.costs import computing  # noqa: E402
 from benchmarks.loading import load_costs  # noqa: E402
 from benchmarks.measuring import median_seconds, seconds  # noqa: E402
 from benchmarks.reporting import STEPS, Row, gigabytes  # noqa: E402
@@ -32,8 +32,9 @@ from benchmarks.shapes import SIZES, meta_parts, meta_pipeline, write_files  # n
 from benchmarks.ways import GUIDANCE, WAYS, steps_from  # noqa: E402
 from flowinone import FlowInOneModel, FlowInOnePipeline  # noqa: E402
 from flowinone.checkpoint import load_network  # noqa: E402
+from flowinone.eightbit import KINDS, NEEDS_TORCHAO  # noqa: E402
 
-DTYPES = ("float32", "bfloat16", "float16", *EIGHT_BITS)
+DTYPES = ("float32", "bfloat16", "float16", *KINDS)
 
 
 def main() -> int:
@@ -61,7 +62,7 @@ def parsed_options() -> argparse.Namespace:
     add = parser.add_argument
     add("--device", help="as torch calls it. Default: the accelerator there is, else the CPU")
     add("--dtype", nargs="+", choices=DTYPES, metavar="DTYPE", help=f"of our own way: {', '.join(DTYPES)}. "
-        f"{' and '.join(EIGHT_BITS)} are of the network's large matrices, by torchao; all else is in bfloat16. "
+        f"{' and '.join(KINDS)} are of the network's large matrices, by torchao; all else is in bfloat16. "
         "Default: float32, and bfloat16 where the device multiplies at least as fast in it")  # fmt: skip
     add("--mode", choices=("both", "reference", "own"), default="both", help="the ways to time. Default: %(default)s")
     add("--compiled", action="store_true", help="time our own way compiled by torch as well, which takes minutes for each batch first")
@@ -89,8 +90,8 @@ def parsed_options() -> argparse.Namespace:
         parser.error("--dtype is of our own way, and --mode reference leaves that out; the reference is in float32")
     if options.compiled and options.mode == "reference":
         parser.error("--compiled is a form of our own way, and --mode reference leaves that out")
-    if {*EIGHT_BITS} & {*(options.dtype or ())} and not importlib.util.find_spec("torchao"):
-        parser.error("8-bit weights need torchao; install it: pip install 'torchao>=0.18,<1'")
+    if {*KINDS} & {*(options.dtype or ())} and not importlib.util.find_spec("torchao"):
+        parser.error(NEEDS_TORCHAO)
     return options
 
 
@@ -157,7 +158,7 @@ class Run:
         # To compile for this as well would take minutes, and make the first step look cheap.
         for way, dtype in (variant for variant in self.variants if variant[0] != "compiled"):
             pipeline = meta_pipeline(self.shapes, computing(dtype))
-            if dtype in EIGHT_BITS:
+            if dtype in KINDS:
                 pipeline.quantize(dtype)
             peak = costs.counted_peak(pipeline, WAYS[way])
             weights[dtype], beside = costs.weight_bytes(pipeline), max(beside, peak * max(self.batches))
@@ -191,7 +192,7 @@ class Run:
 
     def pipeline(self, files: dict[str, Path], dtype: str | None = None) -> FlowInOnePipeline:
         paths = (files["network"], files["vision"], files["vae"])
-        small = dtype in EIGHT_BITS
+        small = dtype in KINDS
         # In 16 bits they need not fit on the device.
         device = torch.device("cpu") if small else self.device
         pipeline = FlowInOnePipeline.from_single_files(*paths, dtype=dtype and computing(dtype), device=device)

@@ -13,6 +13,10 @@ from .layouts import Recipe, Source
 from .model.names import native_name
 from .weightfile import CheckpointError, WeightFile
 
+KINDS = ("int8", "float8")
+"""What `quantise_modules` makes."""
+NEEDS_TORCHAO = "8-bit weights need torchao; install it: pip install flowinone[eightbit]"
+
 FORMATS = {torch.float8_e4m3fn: "float8_e4m3fn", torch.int8: "int8_tensorwise"}
 """ComfyUI's names of what is read and written here, by the dtype that the matrices are stored in."""
 
@@ -134,14 +138,14 @@ def quantise_modules(network: nn.Module, kind: str) -> int:
     any other, 8 bits save less than this takes. They are multiplied in the dtype of their inputs. Raises ValueError for another kind and a network that has such already,
     ImportError without torchao.
     """
-    if kind not in ("int8", "float8"):
-        raise ValueError(f"8-bit weights are int8 or float8, not {kind!r}")
+    if kind not in KINDS:
+        raise ValueError(f"8-bit weights are {' or '.join(KINDS)}, not {kind!r}")
     if is_quantised(network):
         raise ValueError("the network's weights are in 8 bits already; load it anew for another kind")
     try:
         from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
     except ImportError as error:
-        raise ImportError("8-bit weights need torchao; install it: pip install flowinone[eightbit]") from error
+        raise ImportError(NEEDS_TORCHAO) from error
     chosen = {
         name
         for name, module in network.named_modules()

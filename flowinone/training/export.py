@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,18 +14,14 @@ from ..checkpoint import CONFIG, VISION_HEADS
 from ..model import FlowInOneModel
 from ..model.names import upstream_name
 from ..vision import VisionEncoder
-from .snapshots import SnapshotError, remedy
+from .snapshots import SnapshotError, remedy, save_tensors
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
     """Write safetensors, whole or not at all; the path. Raises SnapshotError for what cannot be written."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        unfinished.touch()
-        mode = unfinished.stat().st_mode
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, unfinished, {"format": "pt"} | metadata)
-        # safetensors lets nobody else read its files, and ComfyUI may run as another user.
-        unfinished.chmod(mode)
+        save_tensors(unfinished, tensors, {"format": "pt"} | metadata)
         os.replace(unfinished, path)
     except (OSError, SafetensorError) as error:
         unfinished.unlink(missing_ok=True)

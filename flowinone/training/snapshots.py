@@ -32,7 +32,7 @@ def save(folder: Path, step: int, tensors: dict[str, dict[str, Tensor]], optimiz
     try:
         unfinished.mkdir(parents=True)
         for name, values in tensors.items():
-            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in values.items()}, unfinished / f"{name}.safetensors")
+            save_tensors(unfinished / f"{name}.safetensors", values)
         torch.save(optimizer, unfinished / "optimizer.pt")
         (unfinished / "state.json").write_text(json.dumps(facts | {"step": step}, indent=1), encoding="utf-8")
         for file in unfinished.iterdir():
@@ -45,6 +45,15 @@ def save(folder: Path, step: int, tensors: dict[str, dict[str, Tensor]], optimiz
     for old in steps(folder)[:-keep]:
         shutil.rmtree(folder / f"step_{old:08d}", ignore_errors=True)
     return target
+
+
+def save_tensors(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write safetensors that the same people can read as other new files. Raises OSError or SafetensorError for what cannot be written."""
+    file.touch()
+    mode = file.stat().st_mode
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file, metadata)
+    # safetensors lets nobody else read its files, and ComfyUI may run as another user.
+    file.chmod(mode)
 
 
 def steps(folder: Path) -> list[int]:

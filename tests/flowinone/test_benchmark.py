@@ -18,6 +18,7 @@ from benchmarks.reporting import STEPS, Row, summary
 from benchmarks.shapes import SIZES, meta_pipeline, write_files
 from flowinone import FlowInOnePipeline
 from flowinone.config import FlowInOneConfig
+from flowinone.eightbit import KINDS
 from tests.conftest import relative_error
 from tests.counting import PeakBytes
 
@@ -187,15 +188,15 @@ def test_8_bit_weights_are_smaller_and_computed_with_in_16(monkeypatch, tmp_path
     pytest.importorskip("torchao", reason="needs torchao: pip install flowinone[eightbit]")
     target = tmp_path / "n.json"
     options = ["--device", "cpu", "--size", "tiny", "--mode", "own", "--batch", "1", "--seconds", "1", "--rounds", "1"]
-    monkeypatch.setattr(sys, "argv", ["network.py", *options, "--dtype", "bfloat16", *costs.EIGHT_BITS, "--json", str(target)])
+    monkeypatch.setattr(sys, "argv", ["network.py", *options, "--dtype", "bfloat16", *KINDS, "--json", str(target)])
     assert network.main() == 0
     report = json.loads(target.read_text())
-    assert [row["dtype"] for row in report["rows"]] == ["bfloat16", *costs.EIGHT_BITS]
+    assert [row["dtype"] for row in report["rows"]] == ["bfloat16", *KINDS]
     assert set(report["floor"]["matrix_flop_per_s"]) == {"float32", "bfloat16"}
     half, *small = (entry["counted_bytes"] for entry in report["memory"])
     assert max(small) < half
     read = report["network"]["weight_bytes_per_pass"]
-    assert all(read["bfloat16"] / 2 < read[kind] < 0.7 * read["bfloat16"] for kind in costs.EIGHT_BITS)
+    assert all(read["bfloat16"] / 2 < read[kind] < 0.7 * read["bfloat16"] for kind in KINDS)
 
 
 def test_the_plot_shows_a_line_for_every_way(finished):
