@@ -32,7 +32,9 @@ EARLY, LATE = (0.0, 0.5), (0.3, 1.0)
 
 def ways(scale: float) -> dict[str, Setting]:
     """The ways that are compared, by name: solvers, steps, and guidance that is left out here or there."""
-    plain = {f"{solver} {steps}": dict(solver=solver, steps=steps) for solver, counts in SOLVED.items() for steps in counts}
+    plain = {
+        f"{solver} {steps}": dict(solver=solver, steps=steps) for solver, counts in SOLVED.items() for steps in counts
+    }
     others = {
         "no guidance": dict(solver="euler", steps=20, guidance_scale=1.0),
         "euler 20, guided early": dict(solver="euler", steps=20, guidance_interval=EARLY),
@@ -47,7 +49,9 @@ def ways(scale: float) -> dict[str, Setting]:
         f"preset {name}": dict(solver=p.solver, steps=p.steps, guidance_interval=p.interval, guidance_every=p.every)
         for name, p in PRESETS.items()
     }
-    return {name: Setting(**({"guidance_scale": scale} | fields)) for name, fields in (plain | others | presets).items()}
+    return {
+        name: Setting(**({"guidance_scale": scale} | fields)) for name, fields in (plain | others | presets).items()
+    }
 
 
 SOLVED = {
@@ -63,7 +67,9 @@ SOLVED = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20, help="prompts of each task. Default: %(default)s")
-    parser.add_argument("--guidance-scale", type=float, default=mini.GUIDANCE_SCALE, help="Default: mini's, %(default)s")
+    parser.add_argument(
+        "--guidance-scale", type=float, default=mini.GUIDANCE_SCALE, help="Default: mini's, %(default)s"
+    )
     parser.add_argument("--ways", nargs="+", metavar="NAME", help="only these, as the table names them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
     options = parser.parse_args()
@@ -80,7 +86,9 @@ def main() -> None:
     fine = latents(pipeline, start, Setting(guidance_scale=options.guidance_scale, **FINE))
 
     rows = []
-    print(f"mini on {device.type}, torch {torch.__version__}, guidance {options.guidance_scale:g}, {options.count} prompts of each of {len(SCENE_TASKS)} tasks")
+    print(
+        f"mini on {device.type}, torch {torch.__version__}, guidance {options.guidance_scale:g}, {options.count} prompts of each of {len(SCENE_TASKS)} tasks"
+    )
     print(f"{'way':<36} {'runs':>6} {'right':>7} {'95 %':>13} {'s':>6} {'rms':>7}")
     try:
         for name, setting in settings.items():
@@ -88,12 +96,30 @@ def main() -> None:
             score = scores.main.score
             distance = float((latents(pipeline, start, setting) - fine).square().mean().sqrt())
             low, high = score.interval
-            print(f"{name:<36} {scores.main.runs:>6.4g} {score.share:>7.1%} {low:>6.1%}–{high:<6.1%} {scores.main.making:>6.3f} {distance:>7.4f}", flush=True)
-            rows.append(dict(way=name, runs=scores.main.runs, right=score.right, count=score.count, seconds=scores.main.making, rms=distance))
+            print(
+                f"{name:<36} {scores.main.runs:>6.4g} {score.share:>7.1%} {low:>6.1%}–{high:<6.1%} {scores.main.making:>6.3f} {distance:>7.4f}",
+                flush=True,
+            )
+            rows.append(
+                dict(
+                    way=name,
+                    runs=scores.main.runs,
+                    right=score.right,
+                    count=score.count,
+                    seconds=scores.main.making,
+                    rms=distance,
+                )
+            )
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
     if options.json:
-        report = dict(device=device.type, torch=torch.__version__, guidance_scale=options.guidance_scale, count=options.count, rows=rows)
+        report = dict(
+            device=device.type,
+            torch=torch.__version__,
+            guidance_scale=options.guidance_scale,
+            count=options.count,
+            rows=rows,
+        )
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

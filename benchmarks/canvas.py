@@ -27,7 +27,11 @@ from tests.host.comfyui.server import ComfyServer
 FRAME = 1000 / 60
 MOVES = 4  # of the pointer in a frame, as a pen reports them
 UNLIMITED = ["--disable-frame-rate-limit", "--disable-gpu-vsync"]
-RENDERERS = {"classic": (False, ""), "Nodes 2.0": (True, ""), "no filter": (True, "[data-node-id] { filter: none !important; }")}
+RENDERERS = {
+    "classic": (False, ""),
+    "Nodes 2.0": (True, ""),
+    "no filter": (True, "[data-node-id] { filter: none !important; }"),
+}
 ADD = """([drawing, picture]) => {
     const node = LiteGraph.createNode('FlowInOneCanvas');
     app.graph.add(node);
@@ -73,9 +77,13 @@ def main() -> None:
         raise SystemExit("This needs a Chromium, Chrome or Edge: install one, or name it with FLOWINONE_BROWSER.")
     drawing = full_drawing()
     points = sum(map(point_count, drawing.marks))
-    print(f"{len(drawing.marks)} marks, {points:,} points; {options.frames} frames, {MOVES} moves of the pointer in each")
+    print(
+        f"{len(drawing.marks)} marks, {points:,} points; {options.frames} frames, {MOVES} moves of the pointer in each"
+    )
     report = {"marks": len(drawing.marks), "points": points, "frames": options.frames, "renderers": {}}
-    print(f"{'renderer':<10} {'drawing':<8} {'median ms':>9} {'95 % ms':>8} {'under 16.7':>10} {'release ms':>10} {'ratio':>6}")
+    print(
+        f"{'renderer':<10} {'drawing':<8} {'median ms':>9} {'95 % ms':>8} {'under 16.7':>10} {'release ms':>10} {'ratio':>6}"
+    )
     with tempfile.TemporaryDirectory() as base, served(Path(base)) as server, browser(program) as chromium:
         for renderer, (vue, style) in RENDERERS.items():
             numbers = {}
@@ -86,7 +94,9 @@ def main() -> None:
                     numbers[kind] = measure(page, prompt, options.frames)
                 row = numbers[kind]
                 ratio = row["median"] / numbers["empty"]["median"]
-                print(f"{renderer:<10} {kind:<8} {row['median']:>9.1f} {row['most']:>8.1f} {row['smooth']:>10.0%} {row['release']:>10.0f} {ratio:>6.1f}")
+                print(
+                    f"{renderer:<10} {kind:<8} {row['median']:>9.1f} {row['most']:>8.1f} {row['smooth']:>10.0%} {row['release']:>10.0f} {ratio:>6.1f}"
+                )
             report["renderers"][renderer] = numbers
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

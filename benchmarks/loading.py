@@ -34,7 +34,9 @@ def load_costs(
     _, taken = median_seconds(loaded, device, rounds, enough)
     cold = None
     if hasattr(os, "posix_fadvise"):
-        reads, loads = zip(*([cold_seconds(work, files, device) for work in (lambda: read_once(files), loaded)] for _ in range(3)))
+        reads, loads = zip(
+            *([cold_seconds(work, files, device) for work in (lambda: read_once(files), loaded)] for _ in range(3))
+        )
         cold = {"read_s": median(reads), "load_s": median(loads), "ratio": median(loads) / median(reads)}
     return {
         "file_bytes": size,

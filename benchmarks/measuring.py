@@ -97,7 +97,10 @@ def measure_floor(device: torch.device, dtypes: list[torch.dtype], tiny: bool) -
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     # A copy reads every byte and writes it.
-    return {"matrix_flop_per_s": rates, "copy_byte_per_s": 2 * size / best_seconds(lambda: target.copy_(source), device)}
+    return {
+        "matrix_flop_per_s": rates,
+        "copy_byte_per_s": 2 * size / best_seconds(lambda: target.copy_(source), device),
+    }
 
 
 def best_seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -63,7 +63,9 @@ def measure(client: ComfyClient, base: Path, prompts: int, every: int, models: d
         client.run(prompt(choose, client.upload(picture), models))
         if number % every == 0:
             memory = client.get("/inspector")
-            print(f"{number:7}  {memory['resident'] / 1e6:11.1f}  {len(memory['loaded']):13}  {len(memory['existing']):19}")
+            print(
+                f"{number:7}  {memory['resident'] / 1e6:11.1f}  {len(memory['loaded']):13}  {len(memory['existing']):19}"
+            )
             yield memory["resident"]
 
 
@@ -71,7 +73,14 @@ def prompt(choose: random.Random, picture: str, models: dict[str, Path]) -> dict
     """A graph with the pack's sampler or ComfyUI's, with settings by chance."""
     files = {name: path.name for name, path in models.items()}
     seed, steps, guidance = choose.randrange(2**32), choose.randrange(1, 6), choose.choice([1.0, 3.0, 7.0])
-    shared = dict(encoder=["load", 1], vae=["load", 2], image=["batch", 0], seed=seed, bypass=choose.random() < 0.5, sample_posterior=True)
+    shared = dict(
+        encoder=["load", 1],
+        vae=["load", 2],
+        image=["batch", 0],
+        seed=seed,
+        bypass=choose.random() < 0.5,
+        sample_posterior=True,
+    )
     graph = {
         "load": node("FlowInOneLoader", **files, dtype="default"),
         "photo": node("LoadImage", image=picture),
@@ -85,10 +94,19 @@ def prompt(choose: random.Random, picture: str, models: dict[str, Path]) -> dict
     return graph | {
         "encode": node("FlowInOneEncode", **shared, time_grid="uniform"),
         "sample": node(
-            "KSampler", model=["load", 0], positive=["encode", 0], negative=["encode", 1], latent_image=["encode", 3],
-            seed=seed, steps=steps, cfg=guidance, sampler_name=choose.choice(SAMPLERS), scheduler="simple", denoise=1.0,
+            "KSampler",
+            model=["load", 0],
+            positive=["encode", 0],
+            negative=["encode", 1],
+            latent_image=["encode", 3],
+            seed=seed,
+            steps=steps,
+            cfg=guidance,
+            sampler_name=choose.choice(SAMPLERS),
+            scheduler="simple",
+            denoise=1.0,
         ),
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

@@ -61,11 +61,21 @@ def parsed_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--device", help="as torch calls it. Default: the accelerator there is, else the CPU")
-    add("--dtype", nargs="+", choices=DTYPES, metavar="DTYPE", help=f"of our own way: {', '.join(DTYPES)}. "
+    add(
+        "--dtype",
+        nargs="+",
+        choices=DTYPES,
+        metavar="DTYPE",
+        help=f"of our own way: {', '.join(DTYPES)}. "
         f"{' and '.join(KINDS)} are of the network's large matrices, by torchao; all else is in bfloat16. "
-        "Default: float32, and bfloat16 where the device multiplies at least as fast in it")  # fmt: skip
+        "Default: float32, and bfloat16 where the device multiplies at least as fast in it",
+    )
     add("--mode", choices=("both", "reference", "own"), default="both", help="the ways to time. Default: %(default)s")
-    add("--compiled", action="store_true", help="time our own way compiled by torch as well, which takes minutes for each batch first")
+    add(
+        "--compiled",
+        action="store_true",
+        help="time our own way compiled by torch as well, which takes minutes for each batch first",
+    )
     add("--batch", nargs="+", type=at_least_one, metavar="N", help="pictures at a time. Default: 1 4 16, on a CPU 1 2")
     add("--size", choices=SIZES, default="full", help="of the network; the released one is full. Default: %(default)s")
     add("--seconds", type=at_least_one, default=20, metavar="S", help="to time a row for, about. Default: %(default)s")
@@ -142,7 +152,9 @@ class Run:
         print("\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in self.machine.items()))
         own = [] if options.mode == "reference" else options.dtype or DTYPES[:2]
         references = [] if options.mode == "own" else ["float32"]
-        self.floor = measuring.measure_floor(self.device, list(dict.fromkeys([torch.float32, *map(computing, own)])), options.size == "tiny")
+        self.floor = measuring.measure_floor(
+            self.device, list(dict.fromkeys([torch.float32, *map(computing, own)])), options.size == "tiny"
+        )
         rates = self.floor["matrix_flop_per_s"]
         if not options.dtype:
             own = [dtype for dtype in own if rates[dtype] >= rates["float32"]]
@@ -163,10 +175,16 @@ class Run:
             peak = costs.counted_peak(pipeline, WAYS[way])
             weights[dtype], beside = costs.weight_bytes(pipeline), max(beside, peak * max(self.batches))
             read[dtype] = costs.stored_bytes(pipeline.model.velocity_network)
-            self.memory.append({
-                "way": way, "dtype": dtype, "batch": 1, "weight_bytes": weights[dtype],
-                "counted_bytes": weights[dtype] + peak, "allocated_bytes": None,
-            })  # fmt: skip
+            self.memory.append(
+                {
+                    "way": way,
+                    "dtype": dtype,
+                    "batch": 1,
+                    "weight_bytes": weights[dtype],
+                    "counted_bytes": weights[dtype] + peak,
+                    "allocated_bytes": None,
+                }
+            )
         self.network = costs.network_facts(pipeline.model, read)
         sizes = [
             sum(tensor.nbytes for tensor in part.values()) for part in meta_parts(self.shapes, torch.bfloat16).values()
@@ -205,13 +223,20 @@ class Run:
     def measure_loading(self, files: dict[str, Path]) -> None:
         def network():
             tensors, config = load_network(files["network"], device=self.device)
-            return [FlowInOneModel.from_state_dict(tensors, coarse_heads=config.coarse_heads, context_heads=config.context_heads)]
+            return [
+                FlowInOneModel.from_state_dict(
+                    tensors, coarse_heads=config.coarse_heads, context_heads=config.context_heads
+                )
+            ]
 
         def everything():
             pipeline = self.pipeline(files)
             return [pipeline.model, pipeline.vision, pipeline.vae]
 
-        for what, paths, load in (("network", [files["network"]], network), ("pipeline", list(files.values()), everything)):
+        for what, paths, load in (
+            ("network", [files["network"]], network),
+            ("pipeline", list(files.values()), everything),
+        ):
             say(f"Timing how the {what} loads …")
             taken = load_costs(paths, load, self.device, self.options.rounds, self.options.seconds)
             self.load.append({"what": what} | taken)
@@ -250,7 +275,9 @@ class Run:
                 if turn < len(counts):
                     row.samples.append((counts[turn], steps(counts[turn])))
 
-    def measure_ends(self, pipeline: FlowInOnePipeline, dtype: str, batch: int) -> tuple[tuple[Tensor, Tensor], float, float]:
+    def measure_ends(
+        self, pipeline: FlowInOnePipeline, dtype: str, batch: int
+    ) -> tuple[tuple[Tensor, Tensor], float, float]:
         """Source and image latents of a batch, and how long encoding it and decoding it take; the ways of a dtype have that in common."""
         say(f"Batch {batch}: encoding and decoding, {dtype} …")
         pictures = costs.prompt_pictures(batch)

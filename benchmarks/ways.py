@@ -59,7 +59,9 @@ def as_reference(model: FlowInOneModel) -> FlowInOneModel:
 def _twin(model: FlowInOneModel) -> FlowInOneModel:
     """Another network with the same tensors."""
     config = model.velocity_network.config
-    return FlowInOneModel.from_state_dict(model.state_dict(), coarse_heads=config.coarse_heads, context_heads=config.context_heads)
+    return FlowInOneModel.from_state_dict(
+        model.state_dict(), coarse_heads=config.coarse_heads, context_heads=config.context_heads
+    )
 
 
 def steps_from(velocity: Velocity, source: Tensor, count: int) -> Tensor:
@@ -77,4 +79,6 @@ def _guided(model: FlowInOneModel) -> Guided:
 
 
 def _callable(model: FlowInOneModel):
-    return lambda x, t, image_latent, null, bypass: model.velocity(x, t, image_latent, null=null, bypass=bypass, dual=True)
+    return lambda x, t, image_latent, null, bypass: model.velocity(
+        x, t, image_latent, null=null, bypass=bypass, dual=True
+    )

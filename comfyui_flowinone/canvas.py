@@ -33,7 +33,9 @@ def picture_file(name: str) -> str:
     except ValueError:
         path = None
     if path is None or not os.path.isfile(path):
-        raise PromptError("picture", f"{name!r} is not among ComfyUI's files; drop the picture on the canvas again, or connect one")
+        raise PromptError(
+            "picture", f"{name!r} is not among ComfyUI's files; drop the picture on the canvas again, or connect one"
+        )
     return path
 
 
@@ -89,7 +91,9 @@ def drawn(request: dict) -> bytes:
     if name is not None and not isinstance(name, str):
         raise PromptError("picture", "is no name")
     if isinstance(size, bool) or not isinstance(size, int) or not _SMALLEST <= size <= _LARGEST:
-        raise PromptError("size", f"is {json.dumps(size)[:40]}; expected a whole number of pixels from {_SMALLEST} to {_LARGEST}")
+        raise PromptError(
+            "size", f"is {json.dumps(size)[:40]}; expected a whole number of pixels from {_SMALLEST} to {_LARGEST}"
+        )
     prompt = loads(request["prompt"])
     photo = None
     if isinstance(prompt.canvas, PhotoCanvas) and name is not None:

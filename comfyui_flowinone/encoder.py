@@ -88,7 +88,9 @@ def _in_parts(pixels: Tensor, patcher, device: torch.device, memory: float, enco
 def require_kl_f8(vae) -> None:
     """Raise ValueError, saying what to connect, unless `vae` is a Stable Diffusion 1.x autoencoder."""
     if vae is None:
-        raise ValueError("no VAE: choose a file as vae in Load FlowInOne, or connect a Load VAE node with a Stable Diffusion 1.x VAE")
+        raise ValueError(
+            "no VAE: choose a file as vae in Load FlowInOne, or connect a Load VAE node with a Stable Diffusion 1.x VAE"
+        )
     autoencoder = getattr(vae, "first_stage_model", None)
     channels, ratio = getattr(vae, "latent_channels", None), getattr(vae, "downscale_ratio", None)
     if channels != 4 or ratio != 8 or not hasattr(autoencoder, "quant_conv"):
@@ -104,4 +106,6 @@ def vision_dtype(dtype: torch.dtype | None, device: torch.device) -> torch.dtype
     """
     if dtype in (torch.float32, torch.float16):
         return dtype
-    return torch.float16 if comfy.model_management.should_use_fp16(device, prioritize_performance=False) else torch.float32
+    return (
+        torch.float16 if comfy.model_management.should_use_fp16(device, prioritize_performance=False) else torch.float32
+    )

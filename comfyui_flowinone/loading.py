@@ -58,14 +58,18 @@ def load_vae(path: str, dtype: torch.dtype | None) -> comfy.sd.VAE:
     stored = set(tensors)
     width = tensors["encoder.conv_in.weight"].shape[0]
     if width % _COMFYUIS_GROUPS:
-        raise checkpoint.CheckpointError(f"{path} is a VAE of {width} channels; ComfyUI builds multiples of {_COMFYUIS_GROUPS} alone")
+        raise checkpoint.CheckpointError(
+            f"{path} is a VAE of {width} channels; ComfyUI builds multiples of {_COMFYUIS_GROUPS} alone"
+        )
     layout = None if width == 128 else _layout(tensors)
     # Stable Diffusion's VAE overflows in float16, and bfloat16 is ComfyUI's own choice where it suits.
     vae = comfy.sd.VAE(sd=tensors, config=layout, dtype=dtype if dtype == torch.float32 else None)
     if any(name.startswith("encoder.down.") for name in stored):
         missing = [name for name in vae.first_stage_model.state_dict() if name not in stored]
         if missing:
-            raise checkpoint.CheckpointError(f"{path} lacks {len(missing)} tensors, the first {missing[0]}; download it again")
+            raise checkpoint.CheckpointError(
+                f"{path} lacks {len(missing)} tensors, the first {missing[0]}; download it again"
+            )
     for module in vae.first_stage_model.modules():
         if isinstance(module, torch.nn.GroupNorm):
             module.num_groups = settings.get("norm_num_groups", module.num_groups)
@@ -78,12 +82,22 @@ def _layout(tensors: dict[str, torch.Tensor]) -> dict | None:
     if not levels:
         return None
     width = tensors["encoder.conv_in.weight"].shape[0]
-    multipliers = [tensors[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] // width for level in range(len(levels))]
+    multipliers = [
+        tensors[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] // width for level in range(len(levels))
+    ]
     blocks = 1 + max(int(name.split(".")[4]) for name in tensors if name.startswith("encoder.down.0.block."))
     sizes = dict(
-        double_z=True, z_channels=4, resolution=256, in_channels=3, out_ch=3,
-        ch=width, ch_mult=multipliers, num_res_blocks=blocks, attn_resolutions=[], dropout=0.0,
-    )  # fmt: skip
+        double_z=True,
+        z_channels=4,
+        resolution=256,
+        in_channels=3,
+        out_ch=3,
+        ch=width,
+        ch_mult=multipliers,
+        num_res_blocks=blocks,
+        attn_resolutions=[],
+        dropout=0.0,
+    )
     return {"params": {"ddconfig": sizes, "embed_dim": 4}}
 
 

@@ -53,7 +53,9 @@ def _per_picture(boxes) -> list[list[dict]]:
     if not boxes or isinstance(boxes[0], dict):
         boxes = [boxes]
     for box in (box for found in boxes for box in found or ()):
-        if not isinstance(box, dict) or not all(isinstance(box.get(side), (int, float)) for side in ("x", "y", "width", "height")):
+        if not isinstance(box, dict) or not all(
+            isinstance(box.get(side), (int, float)) for side in ("x", "y", "width", "height")
+        ):
             raise ValueError(f"boxes holds {box!r}; a box has x, y, width and height, in pixels")
     return boxes
 

@@ -97,7 +97,9 @@ class FlowInOneBase(comfy.model_base.BaseModel):
         conds["upstream_grid"] = comfy.conds.CONDConstant(kwargs["flowinone_upstream_grid"])
         return conds
 
-    def apply_model(self, x, t, *args, transformer_options: dict, image_latent, null, bypass, upstream_grid: bool, **conds) -> Tensor:
+    def apply_model(
+        self, x, t, *args, transformer_options: dict, image_latent, null, bypass, upstream_grid: bool, **conds
+    ) -> Tensor:
         if upstream_grid:
             sigmas = transformer_options["sample_sigmas"]
             conds["upstream_step"] = float(sigmas[0] - sigmas[1])
@@ -162,7 +164,9 @@ def patch_bare_parameters(patcher, device: torch.device, *_) -> None:
             continue
         # From the stored values again, and rounded as ComfyUI rounds: the same where it has patched them.
         stored = patcher.backup[key].weight
-        weight = comfy.model_management.cast_to_device(stored, device, comfy.model_management.lora_compute_dtype(device), copy=True)
+        weight = comfy.model_management.cast_to_device(
+            stored, device, comfy.model_management.lora_compute_dtype(device), copy=True
+        )
         patched = comfy.lora.calculate_weight(patches, weight, key)
         rounded = comfy.float.stochastic_rounding(patched, stored.dtype, seed=comfy.utils.string_to_seed(key))
         comfy.utils.set_attr_param(patcher.model, key, rounded)

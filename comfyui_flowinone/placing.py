@@ -134,7 +134,9 @@ def around_marks(place: Place, marks: Sequence[Mark], grow: float, feather: floa
     areas = [area for mark in marks for area in _enclosed(mark)]
     parts = [_around_areas(place, areas, grow, feather)] if areas else []
     for kind, reach in ((Erase, 0), (Trajectory, PATH_REACH)):
-        parts.append(_around_map(place, _drawing([m for m in marks if isinstance(m, kind)]), CANVAS, grow + reach, feather))
+        parts.append(
+            _around_map(place, _drawing([m for m in marks if isinstance(m, kind)]), CANVAS, grow + reach, feather)
+        )
     return _joined(place, parts, feather)
 
 
@@ -333,7 +335,9 @@ def paste_back(
     """
     height, width = image.shape[1:3]
     if abs(height - width) > max(1, max(height, width) // 50):
-        raise ValueError(f"image is {width} x {height} pixels; expected the whole square answer, plain or upscaled, with size answer in VAE Decode")
+        raise ValueError(
+            f"image is {width} x {height} pixels; expected the whole square answer, plain or upscaled, with size answer in VAE Decode"
+        )
     which = rows_for("prompt", len(prompt.prompts), len(image))
     if any(prompt.squarings[row] is None for row in which):
         raise ValueError("prompt shows no photo to put the answer into; connect a picture to its Compose Visual Prompt")

@@ -88,7 +88,9 @@ def adds_noise(sampler) -> bool:
     function = getattr(sampler, "sampler_function", None)
     if function is None:
         return False
-    chosen = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()} | sampler.extra_options
+    chosen = {
+        name: parameter.default for name, parameter in inspect.signature(function).parameters.items()
+    } | sampler.extra_options
     if chosen.get("s_churn"):
         return True
     if "noise_sampler" not in chosen:

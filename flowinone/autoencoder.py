@@ -63,7 +63,9 @@ def image_latents(autoencoder: AutoencoderKL, pixels: Tensor, noise: Tensor | No
 
     With `noise` (standard normal, the latents' shape) a sample of the posterior, as upstream does; with None its mean.
     """
-    return latents_of_moments(autoencoder.encode(pixels.to(autoencoder.device, autoencoder.dtype)).latent_dist.parameters, noise)
+    return latents_of_moments(
+        autoencoder.encode(pixels.to(autoencoder.device, autoencoder.dtype)).latent_dist.parameters, noise
+    )
 
 
 def latents_of_moments(moments: Tensor, noise: Tensor | None) -> Tensor:

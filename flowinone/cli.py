@@ -83,17 +83,30 @@ def _add_generate(commands) -> None:
 
 
 def _add_solving(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--guidance", "--guidance-scale", type=float, metavar="SCALE", help="guidance scale (default: 7, of --mini 2)")
+    command.add_argument(
+        "--guidance", "--guidance-scale", type=float, metavar="SCALE", help="guidance scale (default: 7, of --mini 2)"
+    )
     command.add_argument(
         "--preset",
         help="reference (default: the authors' way, 50 steps of euler), balanced or fast (fewer runs of the network); for what is not given below",
     )
-    command.add_argument("--steps", type=_positive, help="solver steps (default: the preset's, of --mini without one 20)")
+    command.add_argument(
+        "--steps", type=_positive, help="solver steps (default: the preset's, of --mini without one 20)"
+    )
     command.add_argument("--solver", help="euler, euler_uniform, midpoint, heun, rk4, adams_bashforth2 or dopri5")
     command.add_argument(
-        "--guidance-interval", nargs=2, type=float, metavar=("START", "END"), help="the times, in 0 to 1, at which guidance is computed"
+        "--guidance-interval",
+        nargs=2,
+        type=float,
+        metavar=("START", "END"),
+        help="the times, in 0 to 1, at which guidance is computed",
     )
-    command.add_argument("--guidance-every", type=_positive, metavar="N", help="at every how many of these evaluations it is computed anew")
+    command.add_argument(
+        "--guidance-every",
+        type=_positive,
+        metavar="N",
+        help="at every how many of these evaluations it is computed anew",
+    )
 
 
 def _solving(options: argparse.Namespace) -> dict:
@@ -149,7 +162,10 @@ def _add_weights(command: argparse.ArgumentParser) -> None:
 def _add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps …")
     command.add_argument(
-        "--dtype", choices=["auto", *DTYPES], default="auto", help="auto: 16 bit, or fp32 on a CPU that does not compute in bf16"
+        "--dtype",
+        choices=["auto", *DTYPES],
+        default="auto",
+        help="auto: 16 bit, or fp32 on a CPU that does not compute in bf16",
     )
 
 
@@ -178,7 +194,9 @@ def _add_compose(commands) -> None:
     )
     command.add_argument("--spec-out", metavar="SPEC.json", help="the document")
     command.add_argument("--size", type=_positive, default=512, help="pixels, of width and height (default: 512)")
-    command.add_argument("--font", metavar="FILE", help="TrueType or OpenType file to letter with, for the bundled faces")
+    command.add_argument(
+        "--font", metavar="FILE", help="TrueType or OpenType file to letter with, for the bundled faces"
+    )
     command.add_argument(
         "--bypass",
         action=argparse.BooleanOptionalAction,
@@ -335,7 +353,9 @@ def _add_download(commands) -> None:
         default="bf16",
         help="of the network (default: bf16); none: as published",
     )
-    command.add_argument("--keep-original", action="store_true", help="keep the published checkpoint beside the converted")
+    command.add_argument(
+        "--keep-original", action="store_true", help="keep the published checkpoint beside the converted"
+    )
     command.add_argument("--dry-run", action="store_true", help="say what would be fetched, and fetch nothing")
     command.add_argument("--overwrite", action="store_true", help="fetch files anew that are here already")
     command.set_defaults(run=_download)
@@ -384,8 +404,16 @@ def _add_train(commands) -> None:
         description="Train as a YAML file says; its fields are those of flowinone.training.config.TrainingConfig. "
         "A run that was stopped goes on from its last state. For several GPUs: accelerate launch -m flowinone train …",
     )
-    command.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="the run's fields; without it, --set names all")
-    command.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field, lora.rank=8 for an inner one; repeatable")
+    command.add_argument(
+        "config", nargs="?", metavar="CONFIG.yaml", help="the run's fields; without it, --set names all"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a field, lora.rank=8 for an inner one; repeatable",
+    )
     command.add_argument("--restart", action="store_true", help="start anew, even if the run's folder holds a state")
     command.set_defaults(run=_train)
 
@@ -399,7 +427,9 @@ def _train(options: argparse.Namespace) -> int:
     try:
         from .training.loop import train
     except ImportError as error:
-        raise ImportError(f'{error}; to train takes what the train extra lists: pip install ".[library,train]"') from error
+        raise ImportError(
+            f'{error}; to train takes what the train extra lists: pip install ".[library,train]"'
+        ) from error
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     result = train(config, resume=not options.restart)
     for file in result.files:
@@ -423,7 +453,9 @@ def _add_pack_data(commands) -> None:
     )
     command.add_argument("--out", required=True, metavar="DIR", help="the shards' folder")
     command.add_argument("--name", default="shards", help="how the shards' names begin (default: shards)")
-    command.add_argument("--per-shard", type=_positive, default=1000, metavar="N", help="pairs of a shard (default: 1000)")
+    command.add_argument(
+        "--per-shard", type=_positive, default=1000, metavar="N", help="pairs of a shard (default: 1000)"
+    )
     command.add_argument("--workers", type=_positive, metavar="N", help="processes (default: one per core)")
     command.add_argument("--overwrite", action="store_true", help="write shards anew that exist")
     command.set_defaults(run=_pack_data)
@@ -448,11 +480,16 @@ def _add_evaluate(commands) -> None:
         "and in variants of that (dual path off, no guidance, fewer steps, other solvers). A run that was stopped goes on where it was.",
     )
     command.add_argument(
-        "--out", required=True, metavar="FOLDER", help="where table.md, scores.json and failures.png go, and what is done meanwhile"
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="where table.md, scores.json and failures.png go, and what is done meanwhile",
     )
     _add_weights(command)
     command.add_argument("--tasks", nargs="+", metavar="TASK", help="default: all nine")
-    command.add_argument("--count", type=_positive, default=1000, metavar="N", help="prompts of each task (default: 1000)")
+    command.add_argument(
+        "--count", type=_positive, default=1000, metavar="N", help="prompts of each task (default: 1000)"
+    )
     command.add_argument(
         "--variant-count",
         type=_natural,
@@ -462,12 +499,19 @@ def _add_evaluate(commands) -> None:
     )
     _add_solving(command)
     command.add_argument("--seed", type=_natural, default=0, help="another one takes other prompts (default: 0)")
-    command.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="pictures at a time (default: 16)")
     command.add_argument(
-        "--workers", type=_positive, metavar="N", help="processes that draw and judge (default: one per core, 16 at most)"
+        "--batch-size", type=_positive, default=16, metavar="N", help="pictures at a time (default: 16)"
+    )
+    command.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="processes that draw and judge (default: one per core, 16 at most)",
     )
     _add_device(command)
-    command.add_argument("--overwrite", action="store_true", help="start anew, even if FOLDER holds scores or parts of them")
+    command.add_argument(
+        "--overwrite", action="store_true", help="start anew, even if FOLDER holds scores or parts of them"
+    )
     command.set_defaults(run=_evaluate)
 
 

@@ -214,7 +214,13 @@ def _trajectory(
     return tasks.trajectory(path, instruction=text, **_look(fit, color))
 
 
-_SHORT = {"class": "class_to_image", "text": "text_to_image", "box": "text_box", "marker": "visual_marker", "force": "point_force"}
+_SHORT = {
+    "class": "class_to_image",
+    "text": "text_to_image",
+    "box": "text_box",
+    "marker": "visual_marker",
+    "force": "point_force",
+}
 
 _BUILDERS: dict[str, Callable[..., VisualPrompt]] = {
     "class_to_image": _class_to_image,

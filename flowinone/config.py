@@ -41,9 +41,13 @@ class FlowInOneConfig:
         context_widths = (self.context_width, *self.reduced_widths[:-1])
         for width in context_widths:
             if width % self.context_heads:
-                raise ValueError(f"context_heads={self.context_heads} does not divide the prompt encoder's width {width}")
+                raise ValueError(
+                    f"context_heads={self.context_heads} does not divide the prompt encoder's width {width}"
+                )
         if self.coarse_width % self.coarse_heads:
-            raise ValueError(f"coarse_heads={self.coarse_heads} does not divide the coarse stage's width {self.coarse_width}")
+            raise ValueError(
+                f"coarse_heads={self.coarse_heads} does not divide the coarse stage's width {self.coarse_width}"
+            )
         if self.latent_size % self.patch_size:
             raise ValueError(f"patch_size={self.patch_size} does not divide latent_size={self.latent_size}")
 
@@ -78,7 +82,9 @@ class FlowInOneConfig:
         }
         missing = [name for name in needed.values() if name not in shapes]
         if missing:
-            raise ValueError(f"not a complete FlowInOne network: {', '.join(missing[:3])} {'is' if len(missing) == 1 else 'are'} missing")
+            raise ValueError(
+                f"not a complete FlowInOne network: {', '.join(missing[:3])} {'is' if len(missing) == 1 else 'are'} missing"
+            )
         shape = {short: tuple(shapes[name]) for short, name in needed.items()}
         for short, name in needed.items():
             dimensions = 4 if short in ("coarse_in", "fine_in", "fine_conv") else 2

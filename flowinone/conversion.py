@@ -99,14 +99,18 @@ def _plan(file: WeightFile, to_upstream: bool, dtype: torch.dtype | None) -> tup
         about = {"flowinone.config": json.dumps(dataclasses.asdict(config))}
         if dtype in FORMATS:
             if to_upstream:
-                raise CheckpointError(f"{file.path} can get the public implementation's names or 8-bit weights, not both; leave out one of them")
+                raise CheckpointError(
+                    f"{file.path} can get the public implementation's names or 8-bit weights, not both; leave out one of them"
+                )
             recipe = eight_bit_recipe(recipe, outline(file, recipe), dtype)
             about["flowinone.dtype"] = f"bfloat16,{str(dtype).removeprefix('torch.')}"
         if to_upstream:
             recipe = {upstream_name(name): source for name, source in recipe.items()}
         return "network", recipe, about
     if dtype in FORMATS and recognised.part is not None:
-        raise CheckpointError(f"{file.path} is {recognised.what}, and 8-bit weights are for FlowInOne networks alone; ask for bf16 or fp16")
+        raise CheckpointError(
+            f"{file.path} is {recognised.what}, and 8-bit weights are for FlowInOne networks alone; ask for bf16 or fp16"
+        )
     if recognised.part == "vision":
         recipe, _ = checked_vision(file)
         return "vision", _chained(janus_recipe(recipe), recipe) if to_upstream else recipe, {}
@@ -165,7 +169,9 @@ def _header(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes
     for name, tensor in tensors.items():
         end = offset + tensor.nbytes
         if tensor.dtype not in DTYPE_CODES:
-            raise CheckpointError(f"{name} is {tensor.dtype}, which safetensors files cannot hold; ask for another dtype")
+            raise CheckpointError(
+                f"{name} is {tensor.dtype}, which safetensors files cannot hold; ask for another dtype"
+            )
         entries[name] = {"dtype": DTYPE_CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(entries, separators=(",", ":")).encode()

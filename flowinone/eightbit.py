@@ -39,7 +39,12 @@ def takes_8_bits(name: str, shape: tuple[int, ...]) -> bool:
     What follows time, positions and convolutions are small, and the prompt encoder decides where the flow starts. Sides are
     multiples of 16 for the sake of the devices' 8-bit products.
     """
-    return name.startswith(_NETWORK) and name.endswith(".weight") and len(shape) == 2 and not any(side % 16 for side in shape)
+    return (
+        name.startswith(_NETWORK)
+        and name.endswith(".weight")
+        and len(shape) == 2
+        and not any(side % 16 for side in shape)
+    )
 
 
 def scale_of(matrix: Tensor, dtype: torch.dtype) -> Tensor:
@@ -95,7 +100,9 @@ def eight_bit_layers(file: WeightFile) -> dict[str, dict]:
     layers = _listed_layers(file)
     for name in file:
         if name.endswith(".comfy_quant"):
-            layers[name.removesuffix(".comfy_quant")] = _parsed(file, name, lambda name=name: bytes(file[name].tolist()))
+            layers[name.removesuffix(".comfy_quant")] = _parsed(
+                file, name, lambda name=name: bytes(file[name].tolist())
+            )
     for layer, settings in layers.items():
         _check_layer(file, layer, settings)
     return layers
@@ -115,7 +122,9 @@ def dequantising(recipe: Recipe, file: WeightFile, layers: dict[str, dict], dtyp
             return plain
         return Source((stored, f"{layer}.weight_scale"), lambda matrix, scale: scaled(matrix, scale, dtype))
 
-    return {name: source(plain.names[0], plain) for name, plain in recipe.items() if not _is_extra(plain.names[0], layers)}
+    return {
+        name: source(plain.names[0], plain) for name, plain in recipe.items() if not _is_extra(plain.names[0], layers)
+    }
 
 
 def keeping(recipe: Recipe, layers: dict[str, dict]) -> Recipe:
@@ -149,7 +158,8 @@ def quantise_modules(network: nn.Module, kind: str) -> int:
     chosen = {
         name
         for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) and takes_8_bits(f"{_NETWORK}{name}.weight", module.weight.shape)
+        if isinstance(module, nn.Linear)
+        and takes_8_bits(f"{_NETWORK}{name}.weight", module.weight.shape)
         and module is not network.fine.upsample.projection
     }
     settings = Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig()
@@ -209,14 +219,21 @@ def _check_layer(file: WeightFile, layer: str, settings: dict) -> None:
         )
     weight, scale = f"{layer}.weight", f"{layer}.weight_scale"
     if not (native_name(weight) or "").startswith(_NETWORK):
-        raise CheckpointError(f"{file.path} has 8-bit weights in {layer}; expected them in the velocity network alone, convert it again")
+        raise CheckpointError(
+            f"{file.path} has 8-bit weights in {layer}; expected them in the velocity network alone, convert it again"
+        )
     for name in (weight, scale):
         if name not in file:
             raise CheckpointError(f"{file.path} is quantised and lacks {name}; convert the published weights again")
     dtype = next(dtype for dtype, name in FORMATS.items() if name == stored)
     shape, scales = file.shape(weight), file.shape(scale)
     fitting = [()] if dtype != torch.int8 else [(), (shape[0], 1)]
-    if file.dtype(weight) != dtype or len(shape) != 2 or scales not in [*fitting, (1,)] or not file.dtype(scale).is_floating_point:
+    if (
+        file.dtype(weight) != dtype
+        or len(shape) != 2
+        or scales not in [*fitting, (1,)]
+        or not file.dtype(scale).is_floating_point
+    ):
         raise CheckpointError(
             f"{file.path} says that {layer} is {stored}, and holds {file.dtype(weight)} {shape} with scales {scales}; "
             "convert the published weights again"

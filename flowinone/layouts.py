@@ -109,6 +109,8 @@ def autoencoder_recipe(names: Iterable[str]) -> Recipe:
     recipe = {}
     for name in names:
         if match := _AUTOENCODER.fullmatch(name):
-            plain = re.sub(r"(?<=\.attentions\.0\.)(query|key|value|proj_attn)(?=\.)", lambda m: _OLD_ATTENTION[m[1]], match[1])
+            plain = re.sub(
+                r"(?<=\.attentions\.0\.)(query|key|value|proj_attn)(?=\.)", lambda m: _OLD_ATTENTION[m[1]], match[1]
+            )
             recipe[plain] = Source((name,))
     return recipe

@@ -19,7 +19,9 @@ def load_lora(path: str | os.PathLike) -> dict[str, Tensor]:
     """The tensors of a LoRA file. Raises CheckpointError for files of another kind."""
     file = open_weights(path)
     if not any(name.endswith(_A) for name in file):
-        raise CheckpointError(f"{path} is no LoRA for FlowInOne; expected the keys {PREFIX}*{_A}, as `flowinone train` writes them")
+        raise CheckpointError(
+            f"{path} is no LoRA for FlowInOne; expected the keys {PREFIX}*{_A}, as `flowinone train` writes them"
+        )
     # The file's reader may have taken a prefix that all keys share for a wrapping one.
     return {PREFIX + (file.prefix + name).removeprefix(PREFIX): file[name] for name in file}
 

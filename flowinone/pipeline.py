@@ -139,7 +139,11 @@ class FlowInOnePipeline(DiffusionPipeline):
             raise ValueError("image holds something else than Pillow pictures; open files with PIL.Image.open")
         chosen = chosen_preset(preset)
         solver, steps = solver or chosen.solver, chosen.steps if steps is None else steps
-        guidance = Guidance(guidance_scale, guidance_interval or chosen.interval, chosen.every if guidance_every is None else guidance_every)
+        guidance = Guidance(
+            guidance_scale,
+            guidance_interval or chosen.interval,
+            chosen.every if guidance_every is None else guidance_every,
+        )
         check_solver(solver, steps)
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type {output_type!r} is unknown; choose pil, np, pt or latent")
@@ -164,7 +168,9 @@ class FlowInOnePipeline(DiffusionPipeline):
         if not latents.isfinite().all():
             # Nobody has seen whether float16's range is enough for the released weights.
             dtype = str(self.model.dtype).removeprefix("torch.")
-            raise FloatingPointError(f"the latents are no numbers any more: {dtype} may be too narrow for these weights; load them in float32")
+            raise FloatingPointError(
+                f"the latents are no numbers any more: {dtype} may be too narrow for these weights; load them in float32"
+            )
 
         images = latents if output_type == "latent" else self.decode(latents, output_type)
         self._place(None)
@@ -181,7 +187,9 @@ class FlowInOnePipeline(DiffusionPipeline):
     def save_pretrained(self, *arguments, **settings) -> None:
         """diffusers' own. Raises ValueError after `quantize`, whose tensors it cannot write."""
         if is_quantised(self.model.velocity_network):
-            raise ValueError("a pipeline cannot be saved after quantize; save it before, or make an 8-bit file with `flowinone convert`")
+            raise ValueError(
+                "a pipeline cannot be saved after quantize; save it before, or make an 8-bit file with `flowinone convert`"
+            )
         super().save_pretrained(*arguments, **settings)
 
     def load_lora(self, path: str | os.PathLike, strength: float = 1.0) -> int:

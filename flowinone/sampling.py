@@ -204,7 +204,9 @@ class Guidance:
     def __post_init__(self):
         first, last = self.interval
         if not 0 <= first <= last <= 1:
-            raise ValueError(f"the guidance interval is {first} to {last}; it must lie in 0 to 1, its start not after its end")
+            raise ValueError(
+                f"the guidance interval is {first} to {last}; it must lie in 0 to 1, its start not after its end"
+            )
         if self.every < 1:
             raise ValueError(f"guidance is computed at every {self.every}-th evaluation; at least 1 is needed")
 

@@ -22,7 +22,16 @@ class FlowInOneCanvas(io.ComfyNode):
             display_name="FlowInOne Canvas",
             category=PROMPT_CATEGORY,
             description="Draw the prompt in the node: boxes, arrows, doodles, paths and words on a picture, or words on a plain ground.",
-            search_aliases=["flowinone", "draw", "paint", "annotate", "sketch", "visual prompt", "painter", "bbox editor"],
+            search_aliases=[
+                "flowinone",
+                "draw",
+                "paint",
+                "annotate",
+                "sketch",
+                "visual prompt",
+                "painter",
+                "bbox editor",
+            ],
             inputs=[
                 io.Image.Input(
                     "image",
@@ -70,6 +79,8 @@ class FlowInOneCanvas(io.ComfyNode):
             photos = [None]
         prompts = loads_many(drawing, len(photos))
         if photos == [None] and isinstance(prompts[0].canvas, PhotoCanvas):
-            raise PromptError("image", "is not connected; connect a picture, drop one on the canvas, or choose a colour as ground")
+            raise PromptError(
+                "image", "is not connected; connect a picture, drop one on the canvas, or choose a colour as ground"
+            )
         prompt = composed(prompts, photos, size, folders.font_file(font), image)
         return io.NodeOutput(prompt, prompt.images, prompt.as_text(), prompt.bypass[0], ui=shown)

@@ -20,9 +20,14 @@ BYPASS = {"by task": None, "new picture": True, "edit": False}
 
 def prompt_outputs():
     return [
-        Prompt.Output(display_name="prompt", tooltip="Everything FlowInOne Sampler needs: picture and bypass in one wire."),
+        Prompt.Output(
+            display_name="prompt", tooltip="Everything FlowInOne Sampler needs: picture and bypass in one wire."
+        ),
         io.Image.Output(tooltip="The prompt picture."),
-        io.String.Output(display_name="spec", tooltip="The visual prompt as text (JSON), to keep or to feed into Compose Visual Prompt."),
+        io.String.Output(
+            display_name="spec",
+            tooltip="The visual prompt as text (JSON), to keep or to feed into Compose Visual Prompt.",
+        ),
         io.Boolean.Output(display_name="bypass", tooltip="What FlowInOne Sampler's bypass picture should be."),
     ]
 
@@ -67,7 +72,10 @@ class FlowInOneTextPrompt(io.ComfyNode):
             search_aliases=["flowinone", "caption", "class", "text to image", "write", "positive prompt"],
             inputs=[
                 io.Combo.Input(
-                    "kind", options=["caption", "class"], default="caption", tooltip="A caption to paint, or the name of a thing."
+                    "kind",
+                    options=["caption", "class"],
+                    default="caption",
+                    tooltip="A caption to paint, or the name of a thing.",
                 ),
                 io.String.Input(
                     "text",
@@ -81,8 +89,15 @@ class FlowInOneTextPrompt(io.ComfyNode):
                     default=TRAINED,
                     tooltip="What the words stand on. trained: one colour for captions, a gradient for classes, as in the training data.",
                 ),
-                io.Color.Input("color", default=SolidCanvas.color, tooltip="Of a solid background, or where the gradient starts."),
-                io.Color.Input("second_color", display_name="second color", default=GradientCanvas.end, tooltip="Where the gradient ends."),
+                io.Color.Input(
+                    "color", default=SolidCanvas.color, tooltip="Of a solid background, or where the gradient starts."
+                ),
+                io.Color.Input(
+                    "second_color",
+                    display_name="second color",
+                    default=GradientCanvas.end,
+                    tooltip="Where the gradient ends.",
+                ),
                 io.Combo.Input(
                     "face",
                     display_name="lettering",
@@ -100,7 +115,10 @@ class FlowInOneTextPrompt(io.ComfyNode):
                     tooltip="In pixels of a 512 px canvas; 0 takes the trained size. Long texts shrink to fit.",
                 ),
                 io.Combo.Input(
-                    "align", options=["center", "left", "right"], default="center", tooltip="The side that the lines of the text keep to."
+                    "align",
+                    options=["center", "left", "right"],
+                    default="center",
+                    tooltip="The side that the lines of the text keep to.",
                 ),
                 size_input(),
                 font_input(),
@@ -122,8 +140,12 @@ class FlowInOneTextPrompt(io.ComfyNode):
         if face != TRAINED:
             style = dataclasses.replace(style, face=face)
         if text_size:
-            style = dataclasses.replace(style, size=max(text_size, 4.0), min_size=min(style.min_size, max(text_size, 4.0)))
-        return prompt_output(cls, composed([make(text, canvas=canvas, style=style)], [None], size, folders.font_file(font)))
+            style = dataclasses.replace(
+                style, size=max(text_size, 4.0), min_size=min(style.min_size, max(text_size, 4.0))
+            )
+        return prompt_output(
+            cls, composed([make(text, canvas=canvas, style=style)], [None], size, folders.font_file(font))
+        )
 
 
 class FlowInOneCompose(io.ComfyNode):
@@ -135,18 +157,38 @@ class FlowInOneCompose(io.ComfyNode):
             display_name="FlowInOne Compose Visual Prompt",
             category=PROMPT_CATEGORY,
             description="Draws marks and the task's instruction on a picture: the prompt for FlowInOne Sampler.",
-            search_aliases=["flowinone", "visual prompt", "compose", "annotate", "overlay", "draw on image", "combine marks"],
+            search_aliases=[
+                "flowinone",
+                "visual prompt",
+                "compose",
+                "annotate",
+                "overlay",
+                "draw on image",
+                "combine marks",
+            ],
             inputs=[
-                io.Image.Input("image", optional=True, tooltip="The picture to edit. Each picture of a batch becomes a prompt of its own."),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture to edit. Each picture of a batch becomes a prompt of its own.",
+                ),
                 io.Autogrow.Input(
                     "marks",
                     io.Autogrow.TemplatePrefix(
-                        Marks.Input("mark", optional=True, tooltip="From Draw nodes; later ones are drawn on top."), prefix="marks", min=1, max=16
+                        Marks.Input("mark", optional=True, tooltip="From Draw nodes; later ones are drawn on top."),
+                        prefix="marks",
+                        min=1,
+                        max=16,
                     ),
                     optional=True,
                     tooltip="From Draw nodes; later ones are drawn on top. A further socket appears for each that is connected.",
                 ),
-                io.Combo.Input("task", options=list(TASKS), default="text_box", tooltip="What the marks ask for. It decides wording, lettering and bypass."),
+                io.Combo.Input(
+                    "task",
+                    options=list(TASKS),
+                    default="text_box",
+                    tooltip="What the marks ask for. It decides wording, lettering and bypass.",
+                ),
                 io.String.Input(
                     "instruction",
                     default="",
@@ -160,7 +202,11 @@ class FlowInOneCompose(io.ComfyNode):
                     tooltip="How a picture that is not square becomes square: its centre, all of it between bars, or all of it out of proportion.",
                 ),
                 io.Combo.Input(
-                    "bypass", display_name="bypass picture", options=list(BYPASS), default="by task", advanced=True,
+                    "bypass",
+                    display_name="bypass picture",
+                    options=list(BYPASS),
+                    default="by task",
+                    advanced=True,
                     tooltip="New picture: the model does not look at the picture's pixels. Edit: it does. By task is what it was trained on.",
                 ),
                 size_input(),
@@ -173,7 +219,7 @@ class FlowInOneCompose(io.ComfyNode):
                 ),
             ],
             outputs=prompt_outputs(),
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, task, instruction, fit, bypass, size, font, image=None, marks=None, spec=None) -> io.NodeOutput:
@@ -183,7 +229,10 @@ class FlowInOneCompose(io.ComfyNode):
             if image is None and TASKS[task].needs_photo:
                 raise PromptError("image", f"is not connected; the task {task} changes a picture, so connect one")
             if image is not None and not TASKS[task].needs_photo:
-                raise PromptError("image", f"has no place in the task {task}, which paints a new picture; disconnect it or choose text_in_image")
+                raise PromptError(
+                    "image",
+                    f"has no place in the task {task}, which paints a new picture; disconnect it or choose text_in_image",
+                )
             plans = [_plan(task, fit if image is not None else None, BYPASS[bypass])] * len(photos)
         else:
             plans = loads_many(spec, len(photos))
@@ -215,7 +264,9 @@ def _with_words(plan: VisualPrompt, instruction: str) -> VisualPrompt:
     written = any(isinstance(mark, Text) for mark in plan.marks)
     words = instruction.strip() or ("" if written else info.instruction)
     if words:
-        return dataclasses.replace(plan, marks=(*plan.marks, Text(words, info.area, info.role, info.valign, info.style)))
+        return dataclasses.replace(
+            plan, marks=(*plan.marks, Text(words, info.area, info.role, info.valign, info.style))
+        )
     if not written and info.marks[0] == "text":
         raise PromptError("instruction", f"is empty; the task {plan.task} needs words, here or from Draw Instruction")
     return plan

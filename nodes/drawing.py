@@ -36,7 +36,10 @@ def _marks_input():
 
 
 def _marks_output():
-    return Marks.Output(display_name="marks", tooltip="These marks on top of those before: for Compose Visual Prompt, or the next Draw node.")
+    return Marks.Output(
+        display_name="marks",
+        tooltip="These marks on top of those before: for Compose Visual Prompt, or the next Draw node.",
+    )
 
 
 def _fraction(name: str, default: float, tooltip: str):
@@ -59,13 +62,26 @@ def _width(default: float):
 
 def _lettering(style: TextStyle, **kind):
     return [
-        io.Combo.Input("face", display_name="lettering", options=FACES, default=style.face, tooltip="The style of the letters.", **kind),
+        io.Combo.Input(
+            "face",
+            display_name="lettering",
+            options=FACES,
+            default=style.face,
+            tooltip="The style of the letters.",
+            **kind,
+        ),
         io.Boolean.Input("bold", default=style.bold, tooltip="Thick letters, or thin ones.", **kind),
         io.Float.Input(
-            "text_size", display_name="text size", default=style.size, min=4.0, max=256.0, step=1.0,
-            tooltip="In pixels of a 512 px canvas; below 20 the model reads badly. Mini needs 44 and more.", **kind,
+            "text_size",
+            display_name="text size",
+            default=style.size,
+            min=4.0,
+            max=256.0,
+            step=1.0,
+            tooltip="In pixels of a 512 px canvas; below 20 the model reads badly. Mini needs 44 and more.",
+            **kind,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def opaque(color: str) -> str:
@@ -113,9 +129,27 @@ class FlowInOneDrawBox(io.ComfyNode):
                 ),
                 _fraction("x", 0.3, "Left edge, as a fraction of the square canvas."),
                 _fraction("y", 0.3, "Top edge, as a fraction of the square canvas."),
-                io.Float.Input("box_width", display_name="box width", default=0.4, min=0.01, max=2.0, step=0.01, tooltip="As a fraction of the canvas."),
-                io.Float.Input("box_height", display_name="box height", default=0.4, min=0.01, max=2.0, step=0.01, tooltip="As a fraction of the canvas."),
-                io.String.Input("label", default="put a blue jay", tooltip="A verb and a thing. Empty takes a detector's own label."),
+                io.Float.Input(
+                    "box_width",
+                    display_name="box width",
+                    default=0.4,
+                    min=0.01,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="As a fraction of the canvas.",
+                ),
+                io.Float.Input(
+                    "box_height",
+                    display_name="box height",
+                    default=0.4,
+                    min=0.01,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="As a fraction of the canvas.",
+                ),
+                io.String.Input(
+                    "label", default="put a blue jay", tooltip="A verb and a thing. Empty takes a detector's own label."
+                ),
                 io.Color.Input("color", default="#ff0000", tooltip="The model was trained on pure red."),
                 _width(3.0),
                 *_lettering(Box.style, optional=True, advanced=True),
@@ -125,11 +159,24 @@ class FlowInOneDrawBox(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, x, y, box_width, box_height, label, color, width, marks=None, boxes=None,
-        face=Box.style.face, bold=Box.style.bold, text_size=Box.style.size,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        x,
+        y,
+        box_width,
+        box_height,
+        label,
+        color,
+        width,
+        marks=None,
+        boxes=None,
+        face=Box.style.face,
+        bold=Box.style.bold,
+        text_size=Box.style.size,
+    ) -> io.NodeOutput:
         area = (x, y, x + box_width, y + box_height) if boxes is None else (0.0, 0.0, 1.0, 1.0)
-        style = dataclasses.replace(Box.style, face=face, bold=bold, size=text_size, min_size=min(Box.style.min_size, text_size))
+        style = dataclasses.replace(
+            Box.style, face=face, bold=bold, size=text_size, min_size=min(Box.style.min_size, text_size)
+        )
         box = Box(area, label.strip(), opaque(color), width, style)
         return _added(marks, on_canvas(box) if boxes is None else detected_boxes(boxes, box))
 
@@ -171,12 +218,26 @@ class FlowInOneDrawForce(io.ComfyNode):
             search_aliases=["flowinone", "force arrow", "push", "wind", "physics", "impulse"],
             inputs=[
                 _marks_input(),
-                io.Combo.Input("kind", options=["point", "wind"], default="point", tooltip="A push on one object, or wind."),
+                io.Combo.Input(
+                    "kind", options=["point", "wind"], default="point", tooltip="A push on one object, or wind."
+                ),
                 _fraction("x", 0.5, "Centre of the pushed object, or of the wind's lines."),
                 _fraction("y", 0.5, "Centre of the pushed object, or of the wind's lines."),
-                io.Float.Input("angle", default=0.0, min=-360.0, max=360.0, step=1.0, tooltip="Degrees: 0 to the right, 90 upwards."),
                 io.Float.Input(
-                    "strength", default=1.0, min=0.05, max=9.0, step=0.05, tooltip="How strong. The arrow's or glyph's length is strength times scale."
+                    "angle",
+                    default=0.0,
+                    min=-360.0,
+                    max=360.0,
+                    step=1.0,
+                    tooltip="Degrees: 0 to the right, 90 upwards.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.05,
+                    max=9.0,
+                    step=0.05,
+                    tooltip="How strong. The arrow's or glyph's length is strength times scale.",
                 ),
                 io.Float.Input(
                     "scale",
@@ -187,7 +248,11 @@ class FlowInOneDrawForce(io.ComfyNode):
                     advanced=True,
                     tooltip="Length at strength 1, as a fraction of the canvas. 0 takes the samples': 0.21 for a push, 0.18 for wind.",
                 ),
-                io.Color.Input("color", default=ForceArrow.color, tooltip="For pushes the training data has many. The default red becomes the trained blue for wind."),
+                io.Color.Input(
+                    "color",
+                    default=ForceArrow.color,
+                    tooltip="For pushes the training data has many. The default red becomes the trained blue for wind.",
+                ),
                 io.Float.Input(
                     "width",
                     display_name="line width",
@@ -207,7 +272,12 @@ class FlowInOneDrawForce(io.ComfyNode):
         mark = ForceArrow if kind == "point" else Wind
         if mark is Wind and color == ForceArrow.color:
             color = Wind.color
-        return _added(marks, on_canvas(mark((x, y), angle, strength, scale or mark.scale, color=opaque(color), width=width or mark.width)))
+        return _added(
+            marks,
+            on_canvas(
+                mark((x, y), angle, strength, scale or mark.scale, color=opaque(color), width=width or mark.width)
+            ),
+        )
 
 
 class FlowInOneDrawTrajectory(io.ComfyNode):
@@ -222,7 +292,9 @@ class FlowInOneDrawTrajectory(io.ComfyNode):
             inputs=[
                 _marks_input(),
                 io.Tracks.Input(
-                    "tracks", optional=True, tooltip="Paths in pixels of the picture that Compose gets. The points below then do not count."
+                    "tracks",
+                    optional=True,
+                    tooltip="Paths in pixels of the picture that Compose gets. The points below then do not count.",
                 ),
                 io.String.Input(
                     "points",
@@ -231,7 +303,9 @@ class FlowInOneDrawTrajectory(io.ComfyNode):
                     tooltip="One path a line: x,y pairs as fractions of the canvas, from the object along its way.",
                 ),
                 io.Boolean.Input("smooth", default=True, tooltip="A curve through the points, or straight pieces."),
-                io.Color.Input("color", default=Trajectory.color, tooltip="Of the line. Take one that stands out from the picture."),
+                io.Color.Input(
+                    "color", default=Trajectory.color, tooltip="Of the line. Take one that stands out from the picture."
+                ),
                 _width(Trajectory.width),
             ],
             outputs=[_marks_output()],
@@ -261,7 +335,9 @@ class FlowInOneDrawDoodle(io.ComfyNode):
             search_aliases=["flowinone", "sketch", "scribble", "mask", "erase", "inpaint", "brush", "draw"],
             inputs=[
                 _marks_input(),
-                io.Mask.Input("mask", optional=True, tooltip="Drawn in the proportions of the picture that Compose gets."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Drawn in the proportions of the picture that Compose gets."
+                ),
                 io.Combo.Input(
                     "mask_as",
                     display_name="mask as",
@@ -283,7 +359,9 @@ class FlowInOneDrawDoodle(io.ComfyNode):
                 ),
                 io.Color.Input("color", default=Stroke.color, tooltip="Of the round brush."),
                 _width(Stroke.width),
-                io.Boolean.Input("smooth", default=False, tooltip="Curves through the points of strokes, or straight pieces."),
+                io.Boolean.Input(
+                    "smooth", default=False, tooltip="Curves through the points of strokes, or straight pieces."
+                ),
             ],
             outputs=[_marks_output()],
         )
@@ -319,11 +397,24 @@ class FlowInOneDrawInstruction(io.ComfyNode):
             search_aliases=["flowinone", "text", "caption", "instruction", "prompt", "write"],
             inputs=[
                 _marks_input(),
-                io.String.Input("text", default="Change the environment to a snowy winter wonderland", multiline=True, tooltip="What to do, as a plain sentence. In English."),
-                io.Combo.Input("position", options=["bottom", "middle", "top"], default="bottom", tooltip="The model was trained on the lowest quarter."),
+                io.String.Input(
+                    "text",
+                    default="Change the environment to a snowy winter wonderland",
+                    multiline=True,
+                    tooltip="What to do, as a plain sentence. In English.",
+                ),
+                io.Combo.Input(
+                    "position",
+                    options=["bottom", "middle", "top"],
+                    default="bottom",
+                    tooltip="The model was trained on the lowest quarter.",
+                ),
                 *_lettering(TextStyle()),
                 io.Combo.Input(
-                    "align", options=["center", "left", "right"], default="center", tooltip="The side that the lines of the text keep to."
+                    "align",
+                    options=["center", "left", "right"],
+                    default="center",
+                    tooltip="The side that the lines of the text keep to.",
                 ),
             ],
             outputs=[_marks_output()],

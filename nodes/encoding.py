@@ -26,7 +26,14 @@ class FlowInOneEncode(io.ComfyNode):
             display_name="FlowInOne Encode",
             category=CATEGORY,
             description="Prepares a prompt for ComfyUI's own samplers: CFGGuider (cfg 7), SamplerCustomAdvanced and BasicScheduler (simple), or KSampler. The flow starts at the prompt, so the seed here is the one that counts. Samplers that add noise on the way (ancestral, SDE) are refused.",
-            search_aliases=["flowinone", "conditioning", "samplercustomadvanced", "cfgguider", "ksampler", "native sampler"],
+            search_aliases=[
+                "flowinone",
+                "conditioning",
+                "samplercustomadvanced",
+                "cfgguider",
+                "ksampler",
+                "native sampler",
+            ],
             inputs=[
                 encoder_input(),
                 vae_input(),
@@ -45,20 +52,20 @@ class FlowInOneEncode(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive", tooltip="The prompt, for the positive input of CFGGuider or KSampler."),
-                io.Conditioning.Output(display_name="negative", tooltip="Its counterpart without a prompt, for the negative input."),
+                io.Conditioning.Output(
+                    display_name="positive", tooltip="The prompt, for the positive input of CFGGuider or KSampler."
+                ),
+                io.Conditioning.Output(
+                    display_name="negative", tooltip="Its counterpart without a prompt, for the negative input."
+                ),
                 io.Noise.Output(tooltip="Where the flow starts, for SamplerCustomAdvanced."),
                 io.Latent.Output(tooltip="An empty latent of the right size, for SamplerCustomAdvanced."),
             ],
         )
 
     @classmethod
-    def execute(
-        cls, encoder, vae, seed, bypass, sample_posterior, time_grid, image=None, prompt=None
-    ) -> io.NodeOutput:
+    def execute(cls, encoder, vae, seed, bypass, sample_posterior, time_grid, image=None, prompt=None) -> io.NodeOutput:
         pictures, bypasses = prompt_pictures(image, prompt, bypass)
         source, image_latent = encoded(encoder, vae, pictures, seed, sample_posterior)
-        branches = [
-            conditioning(source, image_latent, bypasses, null, time_grid == GRIDS[0]) for null in (False, True)
-        ]
+        branches = [conditioning(source, image_latent, bypasses, null, time_grid == GRIDS[0]) for null in (False, True)]
         return io.NodeOutput(*branches, SourceNoise(source, seed), {"samples": source.cpu() * 0})

@@ -84,7 +84,11 @@ def solving_inputs():
             tooltip="Guidance counts from this part of the way on, 0 to 1. Steps without it take half the time.",
         ),
         io.Float.Input(
-            "guidance_end", display_name="guided to", default=1.0, **share, tooltip="Guidance counts up to this part of the way, 0 to 1."
+            "guidance_end",
+            display_name="guided to",
+            default=1.0,
+            **share,
+            tooltip="Guidance counts up to this part of the way, 0 to 1.",
         ),
     ]
 

@@ -21,7 +21,9 @@ class FlowInOneVAEDecode(io.ComfyNode):
             inputs=[
                 io.Latent.Input("samples", tooltip="From FlowInOne Sampler."),
                 io.Vae.Input("vae", tooltip="From Load FlowInOne, or a Stable Diffusion 1.x VAE."),
-                Prompt.Input("prompt", optional=True, tooltip="The prompt that was answered. Only needed for the photo's size."),
+                Prompt.Input(
+                    "prompt", optional=True, tooltip="The prompt that was answered. Only needed for the photo's size."
+                ),
                 io.Combo.Input(
                     "size",
                     options=SIZES,
@@ -42,7 +44,9 @@ class FlowInOneVAEDecode(io.ComfyNode):
                 f"samples have shape {tuple(latents.shape)}; FlowInOne latents are [batch, 4, height, width]"
             )
         if size == "photo" and prompt is None:
-            raise ValueError("prompt is not connected, and size is photo; connect the prompt that was answered, or choose answer")
+            raise ValueError(
+                "prompt is not connected, and size is photo; connect the prompt that was answered, or choose answer"
+            )
         pictures = vae.decode(latents)
         if size == "photo":
             pictures, _ = paste_back(pictures, prompt, lambda number, place, answer, photo: whole(place, feather=0))

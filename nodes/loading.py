@@ -51,7 +51,9 @@ class FlowInOneLoader(io.ComfyNode):
             ],
             outputs=[
                 io.Model.Output(tooltip="The network that paints, for FlowInOne Sampler or ComfyUI's own samplers."),
-                Encoder.Output(display_name="encoder", tooltip="What reads prompt pictures: vision tower and prompt encoder."),
+                Encoder.Output(
+                    display_name="encoder", tooltip="What reads prompt pictures: vision tower and prompt encoder."
+                ),
                 io.Vae.Output(tooltip="The VAE, unless vae is none."),
             ],
         )

@@ -31,8 +31,17 @@ class FlowInOneMotion(io.ComfyNode):
                 sampler["model"],
                 encoder_input(),
                 vae_input(),
-                Prompt.Input("prompt", tooltip="From Compose Visual Prompt: one picture with trajectories, force arrows or wind. Several move together."),
-                io.Int.Input("stages", default=8, min=2, max=64, tooltip="Into how many parts the way is cut. Each is answered with all steps."),
+                Prompt.Input(
+                    "prompt",
+                    tooltip="From Compose Visual Prompt: one picture with trajectories, force arrows or wind. Several move together.",
+                ),
+                io.Int.Input(
+                    "stages",
+                    default=8,
+                    min=2,
+                    max=64,
+                    tooltip="Into how many parts the way is cut. Each is answered with all steps.",
+                ),
                 io.Combo.Input(
                     "start_from",
                     display_name="start from",
@@ -41,7 +50,10 @@ class FlowInOneMotion(io.ComfyNode):
                     tooltip="What a stage moves. photo: each stage asks for the way up to there, on the photo itself, and nothing adds up. last stage: each asks for the next piece of the way on the answer before, which drifts from the photo but moves on from what was seen.",
                 ),
                 io.Boolean.Input(
-                    "include_photo", display_name="include photo", default=True, tooltip="Let the frames begin with the photo as it was, without marks."
+                    "include_photo",
+                    display_name="include photo",
+                    default=True,
+                    tooltip="Let the frames begin with the photo as it was, without marks.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -58,16 +70,32 @@ class FlowInOneMotion(io.ComfyNode):
                 *solving_inputs(),
             ],
             outputs=[
-                io.Image.Output(display_name="frames", tooltip="One answer a stage, and the photo first if it is included."),
+                io.Image.Output(
+                    display_name="frames", tooltip="One answer a stage, and the photo first if it is included."
+                ),
                 io.Image.Output(display_name="stage prompts", tooltip="The prompt picture of each stage."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(
-        cls, model, encoder, vae, prompt, stages, start_from, include_photo, seed, steps, guidance_scale, solver, sample_posterior,
-        preset=AS_SET, guidance_start=0.0, guidance_end=1.0,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model,
+        encoder,
+        vae,
+        prompt,
+        stages,
+        start_from,
+        include_photo,
+        seed,
+        steps,
+        guidance_scale,
+        solver,
+        sample_posterior,
+        preset=AS_SET,
+        guidance_start=0.0,
+        guidance_end=1.0,
+    ) -> io.NodeOutput:
         def answered(pictures, stage=(0, 1)):
             # One at a time, as every stage has the same seed and not the next one.
             starts = [encoded(encoder, vae, [picture], seed, sample_posterior) for picture in pictures]
@@ -78,9 +106,13 @@ class FlowInOneMotion(io.ComfyNode):
         require_flowinone(model)
         chosen = solving(steps, guidance_scale, solver, preset, guidance_start, guidance_end)
         if len(prompt.prompts) != 1:
-            raise ValueError(f"prompt has {len(prompt.prompts)} pictures; Motion moves one: pick one with ImageFromBatch before Compose Visual Prompt")
+            raise ValueError(
+                f"prompt has {len(prompt.prompts)} pictures; Motion moves one: pick one with ImageFromBatch before Compose Visual Prompt"
+            )
         if prompt.photos is None:
-            raise ValueError("prompt shows no photo, so there is nothing to move; connect a picture to its Compose Visual Prompt")
+            raise ValueError(
+                "prompt shows no photo, so there is nothing to move; connect a picture to its Compose Visual Prompt"
+            )
         (plan,), (photo,) = prompt.prompts, to_pictures(prompt.photos)
         bounds = [stage / stages for stage in range(stages + 1)]
 

@@ -36,7 +36,11 @@ class FlowInOneSampler(io.ComfyNode):
                 picture_input(),
                 seed_input(),
                 io.Int.Input(
-                    "steps", default=50, min=1, max=1000, tooltip="Solver steps. More follow instructions better; the authors use 50."
+                    "steps",
+                    default=50,
+                    min=1,
+                    max=1000,
+                    tooltip="Solver steps. More follow instructions better; the authors use 50.",
                 ),
                 io.Float.Input(
                     "guidance_scale",
@@ -63,9 +67,22 @@ class FlowInOneSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, encoder, vae, seed, steps, guidance_scale, solver, bypass, sample_posterior, image=None, prompt=None,
-        preset=AS_SET, guidance_start=0.0, guidance_end=1.0,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model,
+        encoder,
+        vae,
+        seed,
+        steps,
+        guidance_scale,
+        solver,
+        bypass,
+        sample_posterior,
+        image=None,
+        prompt=None,
+        preset=AS_SET,
+        guidance_start=0.0,
+        guidance_end=1.0,
+    ) -> io.NodeOutput:
         require_flowinone(model)
         pictures, bypasses = prompt_pictures(image, prompt, bypass)
         source, image_latent = encoded(encoder, vae, pictures, seed, sample_posterior)

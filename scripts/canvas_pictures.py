@@ -135,13 +135,17 @@ def tiled(pictures: list[Image.Image], columns: int, width: int) -> Image.Image:
     paper = Image.new("RGBA", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP))
     for number, picture in enumerate(pictures):
         row, column = divmod(number, columns)
-        paper.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (column * (width + GAP), row * (height + GAP)))
+        paper.paste(
+            picture.resize((width, height), Image.Resampling.LANCZOS), (column * (width + GAP), row * (height + GAP))
+        )
     return paper
 
 
 def save_jpeg(picture: Image.Image, path: Path) -> None:
     """Write a picture as well as its few bytes allow."""
-    picture = picture.convert("RGB").resize((1500, round(1500 * picture.height / picture.width)), Image.Resampling.LANCZOS)
+    picture = picture.convert("RGB").resize(
+        (1500, round(1500 * picture.height / picture.width)), Image.Resampling.LANCZOS
+    )
     for quality in range(90, 60, -3):
         picture.save(path, quality=quality, optimize=True, subsampling=0)
         if path.stat().st_size <= LARGEST:

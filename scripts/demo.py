@@ -163,8 +163,10 @@ def answer_tasks(client: ComfyClient, comfyui: ComfyUI, options: argparse.Namesp
     sheet = options.out / "sheet.png"
     laid = subprocess.run(
         [comfyui.python, SHEET, sheet, heading, *(part for row in rows for part in row)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     if laid.returncode != 0:
         raise DemoError(f"{SHEET.name} failed with {comfyui.python}:\n{laid.stdout.strip()}")
     say(f"Saved {sheet}, and each picture beside it.")

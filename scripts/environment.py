@@ -254,7 +254,9 @@ def browser_and_comfyui() -> tuple[str, str]:
     """The browser and ComfyUI's folder for a script that takes pictures in its page; ends the script, saying how to run it, without them."""
     browser, comfyui = find_browser(Path(sys.executable)), os.environ.get("FLOWINONE_COMFYUI")
     if not (browser and comfyui):
-        sys.exit(f"Needs a ComfyUI and a browser; run it as python scripts/environment.py scripts/{Path(sys.argv[0]).name}")
+        sys.exit(
+            f"Needs a ComfyUI and a browser; run it as python scripts/environment.py scripts/{Path(sys.argv[0]).name}"
+        )
     return browser, comfyui
 
 

@@ -47,7 +47,9 @@ def main() -> None:
         "--out", type=Path, metavar="FILE", help=f"the sheet. Default: {OURS.relative_to(OURS.parents[1])}"
     )
     parser.add_argument("--side", type=int, default=384, help="pixels of one picture's side. Default: %(default)s")
-    parser.add_argument("--prompts", type=Path, metavar="DIR", help="write one prompt of each task there, at 512 pixels")
+    parser.add_argument(
+        "--prompts", type=Path, metavar="DIR", help="write one prompt of each task there, at 512 pixels"
+    )
     options = parser.parse_args()
     if options.samples and not options.out:
         parser.error("--samples needs --out: samples are not part of the project")

@@ -22,7 +22,11 @@ DROP_NOTES = "() => app.graph.remove(app.graph.nodes.find(({type}) => type === '
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "Text box"
     browser, comfyui = environment.browser_and_comfyui()
-    with tempfile.TemporaryDirectory() as base, ComfyServer(comfyui, sys.executable, base) as server, sync_playwright() as playwright:
+    with (
+        tempfile.TemporaryDirectory() as base,
+        ComfyServer(comfyui, sys.executable, base) as server,
+        sync_playwright() as playwright,
+    ):
         with playwright.chromium.launch(executable_path=browser, **environment.BROWSER_OPTIONS) as chromium:
             with opened(chromium, server.url, "en") as page:
                 page.drop(f"{name}.json", (ROOT / "workflows" / f"{name}.json").read_bytes())

@@ -42,7 +42,11 @@ RELEASED = {
     "vae": "vae/vae-ft-mse-840000-ema-pruned.safetensors",
 }
 FILES = {name: Path(file).name for name, file in RELEASED.items()}
-TINY = {"checkpoint": "flowinone_tiny.safetensors", "vision": "janus_vision_tiny.safetensors", "vae": "vae_tiny.safetensors"}
+TINY = {
+    "checkpoint": "flowinone_tiny.safetensors",
+    "vision": "janus_vision_tiny.safetensors",
+    "vae": "vae_tiny.safetensors",
+}
 
 # A node: its type, its left, top, width and height in the graph, and its widgets' values. Without a width it is collapsed, without a
 # height as high as it needs to be. A link: "from.output to.input".
@@ -150,7 +154,12 @@ GRAPHS: dict[str, Graph] = {
             "decode": ("FlowInOneVAEDecode", (240, 0, 220), {"size": "photo"}),
             "save": ("SaveImage", (490, 20), {}),
         },
-        ["sampler.LATENT decode.samples", "load.VAE decode.vae", "compose.prompt decode.prompt", "decode.IMAGE save.images"],
+        [
+            "sampler.LATENT decode.samples",
+            "load.VAE decode.vae",
+            "compose.prompt decode.prompt",
+            "decode.IMAGE save.images",
+        ],
     ),
     "FlowInOnePasteBack": (
         {
@@ -263,13 +272,19 @@ def furnish(base: Path) -> None:
     meadow = scenes.meadow()
     x, y = (BALL[start] + BALL[length] / 2 for start, length in (("x", "box_width"), ("y", "box_height")))
     scenes.ball(meadow, middle + x * side, top + y * side, 0.12 * side, (206, 60, 52))
-    painted = scenes.photo(meadow).crop((middle, top, middle + side, bottom)).resize((256, 256), Image.Resampling.LANCZOS)
+    painted = (
+        scenes.photo(meadow).crop((middle, top, middle + side, bottom)).resize((256, 256), Image.Resampling.LANCZOS)
+    )
     painted.point([value * 0.97 + shift for shift in (5, 3, 0) for value in range(256)]).save(folder / "painted.png")
 
 
 def opened(browser, url: str, language: str) -> ComfyPage:
     """ComfyUI's page in a language, sharp and without what hides parts of a graph."""
-    settings = {"Comfy.Locale": language, "Comfy.NodeBadge.NodeSourceBadgeMode": "None", "Comfy.Graph.CanvasMenu": False}
+    settings = {
+        "Comfy.Locale": language,
+        "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
+        "Comfy.Graph.CanvasMenu": False,
+    }
     with browser.new_context() as context:
         context.request.post(f"{url}/api/settings", data=settings)
     sharp = SimpleNamespace(new_context=partial(browser.new_context, device_scale_factor=SHARPNESS))
@@ -295,7 +310,9 @@ def clipped(page: ComfyPage) -> Image.Image:
     page.page.wait_for_timeout(600)  # pictures fade in
     lefts, tops, rights, bottoms = zip(*page.page.evaluate(CLASSIC_BOXES).values())
     left, top = PLACE[0] + min(lefts) - MARGIN, PLACE[1] + min(tops) - MARGIN
-    clip = dict(x=left, y=top, width=max(rights) - min(lefts) + 2 * MARGIN, height=max(bottoms) - min(tops) + 2 * MARGIN)
+    clip = dict(
+        x=left, y=top, width=max(rights) - min(lefts) + 2 * MARGIN, height=max(bottoms) - min(tops) + 2 * MARGIN
+    )
     return Image.open(BytesIO(page.page.screenshot(clip=clip)))
 
 
@@ -308,7 +325,9 @@ class Drawing:
     def node(self, kind: str, /, **inputs) -> dict:
         """A node of an API prompt, with its defaults."""
         required = self.kinds[kind]["input"]["required"].items()
-        return node(kind, **{name: settings["default"] for name, (_, settings) in required if "default" in settings} | inputs)
+        return node(
+            kind, **{name: settings["default"] for name, (_, settings) in required if "default" in settings} | inputs
+        )
 
     def photo(self, name: str) -> Image.Image:
         return self.picture({"photo": node("LoadImage", image=f"{name}.png")}, ["photo", 0])
@@ -361,7 +380,9 @@ def doodle_and_gap(drawing: Drawing) -> list:
 
 def push_and_wind(drawing: Drawing) -> list:
     kinds = (("ground", PUSH, "point_force"), ("sea", WIND, "wind"))
-    return [[drawing.prompt(photo, drawing.node("FlowInOneDrawForce", **force), task=task) for photo, force, task in kinds]]
+    return [
+        [drawing.prompt(photo, drawing.node("FlowInOneDrawForce", **force), task=task) for photo, force, task in kinds]
+    ]
 
 
 def three_fits(drawing: Drawing) -> list:

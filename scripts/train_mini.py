@@ -39,41 +39,101 @@ PAIRS, MORE_PAIRS, FLOW_PAIRS, HARDER_PAIRS, LAST_PAIRS = 49_152, 81_920, 20_480
 SEED = 0
 # Tasks that need reading are the hardest.
 SHARES = {
-    "class_to_image": 0.7, "text_to_image": 1.6, "text_in_image": 1.6, "text_box": 1.3, "visual_marker": 1.1,
-    "doodle": 0.9, "point_force": 0.9, "wind": 0.6, "trajectory": 1.0,
-}  # fmt: skip
+    "class_to_image": 0.7,
+    "text_to_image": 1.6,
+    "text_in_image": 1.6,
+    "text_box": 1.3,
+    "visual_marker": 1.1,
+    "doodle": 0.9,
+    "point_force": 0.9,
+    "wind": 0.6,
+    "trajectory": 1.0,
+}
 # Of those that were learnt by heart, most.
 MORE_SHARES = {
-    "class_to_image": 0.3, "text_to_image": 2.0, "text_in_image": 1.0, "text_box": 1.3, "visual_marker": 1.5,
-    "doodle": 0.8, "point_force": 1.0, "wind": 1.7, "trajectory": 1.4,
-}  # fmt: skip
+    "class_to_image": 0.3,
+    "text_to_image": 2.0,
+    "text_in_image": 1.0,
+    "text_box": 1.3,
+    "visual_marker": 1.5,
+    "doodle": 0.8,
+    "point_force": 1.0,
+    "wind": 1.7,
+    "trajectory": 1.4,
+}
 FLOW_SHARES = {
-    "class_to_image": 0.4, "text_to_image": 1.5, "text_in_image": 1.3, "text_box": 1.5, "visual_marker": 1.6,
-    "doodle": 0.9, "point_force": 1.0, "wind": 1.4, "trajectory": 1.8,
-}  # fmt: skip
+    "class_to_image": 0.4,
+    "text_to_image": 1.5,
+    "text_in_image": 1.3,
+    "text_box": 1.5,
+    "visual_marker": 1.6,
+    "doodle": 0.9,
+    "point_force": 1.0,
+    "wind": 1.4,
+    "trajectory": 1.8,
+}
 HARDER_SHARES = {
-    "class_to_image": 0.1, "text_to_image": 0.4, "text_in_image": 0.7, "text_box": 0.7, "visual_marker": 2.4,
-    "doodle": 0.2, "point_force": 1.2, "wind": 0.3, "trajectory": 4.0,
-}  # fmt: skip
+    "class_to_image": 0.1,
+    "text_to_image": 0.4,
+    "text_in_image": 0.7,
+    "text_box": 0.7,
+    "visual_marker": 2.4,
+    "doodle": 0.2,
+    "point_force": 1.2,
+    "wind": 0.3,
+    "trajectory": 4.0,
+}
 LAST_SHARES = FLOW_SHARES | {"trajectory": 4.0}
 # Standard deviations of the source around a guess, for velocities and then for use. As training of guesses leaves it, 1, half of
 # what the flow starts at is noise.
 SPREAD, USED_SPREAD = 0.4, 0.12
 TOWER = dict(
-    hidden_size=128, num_hidden_layers=5, num_attention_heads=4, patch_size=16, image_size=VISION_SIZE, mlp_ratio=4.0,
-    projection_dim=256, depth=2, num_image_tokens=144,
-)  # fmt: skip
+    hidden_size=128,
+    num_hidden_layers=5,
+    num_attention_heads=4,
+    patch_size=16,
+    image_size=VISION_SIZE,
+    mlp_ratio=4.0,
+    projection_dim=256,
+    depth=2,
+    num_image_tokens=144,
+)
 NETWORK = dict(
-    token_count=144, token_width=256, context_length=48, context_width=128, context_layers=2, context_heads=4,
-    context_mlp_width=256, reduced_widths=[16], latent_size=16, coarse_width=128, coarse_heads=4, coarse_blocks=7,
-    coarse_mlp_width=256, gate_width=32, fine_width=96, fine_blocks=5, fine_mlp_width=192, fine_kernel=3,
-)  # fmt: skip
+    token_count=144,
+    token_width=256,
+    context_length=48,
+    context_width=128,
+    context_layers=2,
+    context_heads=4,
+    context_mlp_width=256,
+    reduced_widths=[16],
+    latent_size=16,
+    coarse_width=128,
+    coarse_heads=4,
+    coarse_blocks=7,
+    coarse_mlp_width=256,
+    gate_width=32,
+    fine_width=96,
+    fine_blocks=5,
+    fine_mlp_width=192,
+    fine_kernel=3,
+)
 # A token of the prompt encoder for each of the tower's: none need share one.
 FINER = dict(context_length=144, reduced_widths=[6])
 LEARNING = dict(
-    batch_size=32, optimizer="muon", betas=(0.9, 0.98), weight_decay=0.01, ema=0.998, contrastive_weight=0.0,
-    schedule="cosine", precision="bf16", cache=PAIRS, log_every=50, checkpoint_every=500, seed=SEED,
-)  # fmt: skip
+    batch_size=32,
+    optimizer="muon",
+    betas=(0.9, 0.98),
+    weight_decay=0.01,
+    ema=0.998,
+    contrastive_weight=0.0,
+    schedule="cosine",
+    precision="bf16",
+    cache=PAIRS,
+    log_every=50,
+    checkpoint_every=500,
+    seed=SEED,
+)
 
 
 def main() -> None:
@@ -85,11 +145,21 @@ def main() -> None:
     parser.add_argument("--reading-steps", type=int, default=2000)
     parser.add_argument("--velocity-steps", type=int, default=5600)
     parser.add_argument("--guess-steps", type=int, default=1500)
-    parser.add_argument("--word-steps", type=int, nargs=3, default=(2500, 3000, 2150), help="in three runs, the last one later")
+    parser.add_argument(
+        "--word-steps", type=int, nargs=3, default=(2500, 3000, 2150), help="in three runs, the last one later"
+    )
     parser.add_argument("--network-steps", type=int, default=4000)
     parser.add_argument("--together-steps", type=int, default=4400)
-    parser.add_argument("--guessing-steps", type=int, nargs=4, default=(2000, 7000, 7000, 2800), help="of the old prompt encoder, of a finer one, with more scenes, and at last")
-    parser.add_argument("--flow-steps", type=int, nargs=2, default=(2500, 2500), help="before and after the last guesses")
+    parser.add_argument(
+        "--guessing-steps",
+        type=int,
+        nargs=4,
+        default=(2000, 7000, 7000, 2800),
+        help="of the old prompt encoder, of a finer one, with more scenes, and at last",
+    )
+    parser.add_argument(
+        "--flow-steps", type=int, nargs=2, default=(2500, 2500), help="before and after the last guesses"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     out = options.out
@@ -111,12 +181,18 @@ def main() -> None:
     velocity = stage("velocity", options.velocity_steps, 3e-3, warmup=200, **fresh)
     encoder = stage("guess", options.guess_steps, 3e-3, source_steps=options.guess_steps, **fresh)
     for name, steps, rate in zip(("words", "more_words"), options.word_steps, (1e-3, 1.5e-3)):
-        encoder = stage(name, steps, rate, source_steps=steps, checkpoint=str(encoder), vision=str(vision), train_vision=True)
+        encoder = stage(
+            name, steps, rate, source_steps=steps, checkpoint=str(encoder), vision=str(vision), train_vision=True
+        )
         vision = out / name / "vision.safetensors"
     begun = joined(encoder, velocity, out / "begun.safetensors")
-    network = stage("network", options.network_steps, 3e-3, checkpoint=str(begun), vision=str(vision), source_weight=1.0)
+    network = stage(
+        "network", options.network_steps, 3e-3, checkpoint=str(begun), vision=str(vision), source_weight=1.0
+    )
     both = dict(train_vision=True, warmup=50)
-    network = stage("together", options.together_steps, 2e-3, checkpoint=str(network), vision=str(vision), source_weight=1.0, **both)
+    network = stage(
+        "together", options.together_steps, 2e-3, checkpoint=str(network), vision=str(vision), source_weight=1.0, **both
+    )
     vision, last = out / "together" / "vision.safetensors", options.word_steps[2]
     network = stage("last_words", last, 8e-4, source_steps=last, checkpoint=str(network), vision=str(vision), **both)
     vision = out / "last_words" / "vision.safetensors"
@@ -143,9 +219,16 @@ def main() -> None:
     encode_answers(flow, vae)
     # How sure the guesses are stays as it is.
     config = GuessingConfig(
-        str(out / "ends"), str(network), str(vision), seed=SEED, steps=options.guessing_steps[3], learning_rate=1e-3,
-        reading_weight=0.5, kl_weight=0.0, bf16=False,
-    )  # fmt: skip
+        str(out / "ends"),
+        str(network),
+        str(vision),
+        seed=SEED,
+        steps=options.guessing_steps[3],
+        learning_rate=1e-3,
+        reading_weight=0.5,
+        kl_weight=0.0,
+        bf16=False,
+    )
     network, vision = train_guessing(config, [flow, harder, harder])
     # Scenes that those guesses have not learnt from, for theirs are better.
     last = scenes(out / "last_cache", LAST_PAIRS, LAST_SHARES, SEED + 4, options.processes)
@@ -169,7 +252,9 @@ def scenes(folder: Path, count: int, shares: dict[str, float], seed: int, proces
 def encode_answers(cache: PairCache, vae: Path) -> None:
     """Add the answers' moments to a cache, if that autoencoder has not."""
     tensors, layout = checkpoint.load_autoencoder(vae, torch.float32)
-    cache.encode("target", autoencoder_from_state_dict(tensors, **layout), accelerator() or torch.device("cpu"), torch.bfloat16)
+    cache.encode(
+        "target", autoencoder_from_state_dict(tensors, **layout), accelerator() or torch.device("cpu"), torch.bfloat16
+    )
 
 
 def joined(encoder: Path, velocity: Path, target: Path) -> Path:

@@ -121,7 +121,11 @@ def main() -> None:
                 ):
                     for name in options.names:
                         rewrite(classic, vue, name)
-                        if options.seeds and name in toys.TOYS and (seed := obedient_seed(client, name, options.seeds)) is not None:
+                        if (
+                            options.seeds
+                            and name in toys.TOYS
+                            and (seed := obedient_seed(client, name, options.seeds)) is not None
+                        ):
                             rewrite(classic, vue, name, seed)
         for name in options.names:
             if options.thumbnail:
@@ -133,7 +137,9 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="workflows, by file name without .json. Default: all")
-    parser.add_argument("--seeds", type=int, default=0, metavar="N", help="of so many take the first that mini answers rightly")
+    parser.add_argument(
+        "--seeds", type=int, default=0, metavar="N", help="of so many take the first that mini answers rightly"
+    )
     parser.add_argument("--thumbnails", action="store_true", help="make the thumbnails anew")
     parser.add_argument("--thumbnail", type=Path, metavar="FILE", help="take this picture for the one workflow named")
     options = parser.parse_args()

@@ -66,7 +66,11 @@ def test_the_canvas_is_told_the_widths_that_python_draws(kind):
 
 
 def test_every_kind_of_mark_with_a_width_is_told_of():
-    wide = {kind for kind, mark in MARK_TYPES.items() if {"width", "style", "strokes"} & {field.name for field in dataclasses.fields(mark)}}
+    wide = {
+        kind
+        for kind, mark in MARK_TYPES.items()
+        if {"width", "style", "strokes"} & {field.name for field in dataclasses.fields(mark)}
+    }
     assert WIDTHS.keys() == wide
 
 
@@ -116,6 +120,8 @@ def test_the_languages_have_the_same_places_for_values():
 def test_the_scripts_ask_nobody_but_comfyui():
     for name, source in scripts().items():
         for imported in re.findall(r'(?:from|import) "([^"]+)"', source):
-            assert imported.startswith("./") or imported in ("/scripts/api.js", "/scripts/app.js"), f"{name}: {imported}"
+            assert imported.startswith("./") or imported in ("/scripts/api.js", "/scripts/app.js"), (
+                f"{name}: {imported}"
+            )
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", source), name
         assert not re.search(r"\binnerHTML\b|\beval\(", source), name

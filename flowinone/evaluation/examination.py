@@ -97,9 +97,13 @@ def examine(
 
         # What dopri5 takes is not known before; with it as the main setting this is a first guess.
         expected = compared(evaluations_of(setting))
-        examination.expect({MAIN: (setting, count)} | {name: (other, shared) for name, other in expected.items()}, tasks)
+        examination.expect(
+            {MAIN: (setting, count)} | {name: (other, shared) for name, other in expected.items()}, tasks
+        )
         main = examination.variant(MAIN, setting, count, tasks)
-        done = [examination.variant(name, other, shared, tasks) for name, other in compared(round(main.evaluations)).items()]
+        done = [
+            examination.variant(name, other, shared, tasks) for name, other in compared(round(main.evaluations)).items()
+        ]
     return Scores(main, tuple(done), seed, pipeline.vision.image_size)
 
 
@@ -257,7 +261,9 @@ class _Examination:
         bypass = torch.ones_like(bypass) if setting.bypass else bypass
         dual = not (setting.bypass or batch.bypass.all())
         network = CountedNetwork(
-            lambda x, t, latent, null, bypass: self.pipeline.model.velocity(x, t, latent, null=null, bypass=bypass, dual=dual),
+            lambda x, t, latent, null, bypass: self.pipeline.model.velocity(
+                x, t, latent, null=null, bypass=bypass, dual=dual
+            ),
             self.bar.update,
         )
         velocity = CountedVelocity(guided_velocity(network, image, bypass, setting.guidance))

@@ -40,7 +40,9 @@ class Setting:
     def __str__(self) -> str:
         steps = "" if self.solver == "dopri5" else f", {self.steps} step{'s' * (self.steps > 1)}"
         first, last = self.guidance_interval
-        where = f" at {first:g} to {last:g}" * (self.guidance_interval != (0, 1)) + f", every {self.guidance_every}" * (self.guidance_every > 1)
+        where = f" at {first:g} to {last:g}" * (self.guidance_interval != (0, 1)) + f", every {self.guidance_every}" * (
+            self.guidance_every > 1
+        )
         return f"{self.solver}{steps}, guidance {self.guidance_scale:g}{where}{', dual path off' * self.bypass}"
 
 

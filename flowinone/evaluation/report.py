@@ -94,8 +94,13 @@ def _variant_table(scores: Scores) -> list[str]:
     count = next(iter(scores.variants[0].marks.values())).score.count
     tasks = list(scores.main.marks)
     lines = ["", f"## Variants, on the first {count:,} prompts of each task", ""]
-    lines += ["Evaluations of the velocity and runs of the network (where there is guidance, two make one) a picture, and % right.", ""]
-    lines += _row("variant", "evaluations", "runs", "s a picture", *tasks, "all") + _row("---", *["---:"] * (4 + len(tasks)))
+    lines += [
+        "Evaluations of the velocity and runs of the network (where there is guidance, two make one) a picture, and % right.",
+        "",
+    ]
+    lines += _row("variant", "evaluations", "runs", "s a picture", *tasks, "all") + _row(
+        "---", *["---:"] * (4 + len(tasks))
+    )
     for variant in (scores.main.first(count), *scores.variants):
         scored = [*(marks.score for marks in variant.marks.values()), variant.score]
         shares = [_percent(score.share, "") for score in scored]

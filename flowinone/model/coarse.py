@@ -50,7 +50,9 @@ class CoarseBlock(nn.Module):
         super().__init__()
         factory = dict(dtype=dtype, device=device, operations=operations)
         self.self_attention = SelfAttention(config.coarse_width, config.coarse_heads, **factory)
-        self.cross_attention = GatedCrossAttention(config.coarse_width, config.coarse_heads, config.gate_width, **factory)
+        self.cross_attention = GatedCrossAttention(
+            config.coarse_width, config.coarse_heads, config.gate_width, **factory
+        )
         self.mlp = GatedMLP(config.coarse_width, config.coarse_mlp_width, **factory)
 
     def forward(self, x: Tensor, times: Times, image_tokens: Tensor | None, bypass: Tensor) -> Tensor:

@@ -61,9 +61,7 @@ class FineStage(nn.Module):
         factory = dict(dtype=dtype, device=device, operations=operations)
         width = config.fine_width
         self.input_layer = PatchEmbedding(config.latent_channels, width, 1, config.latent_size, **factory)
-        self.upsample = Upsample(
-            (config.coarse_blocks + 1) * config.coarse_width, width, config.patch_size, **factory
-        )
+        self.upsample = Upsample((config.coarse_blocks + 1) * config.coarse_width, width, config.patch_size, **factory)
         self.blocks = nn.ModuleList(FineBlock(config, **factory) for _ in range(config.fine_blocks))
         self.skip_denses = skip_denses(width, config.fine_blocks, **factory)
         self.output_layer = VelocityHead(width, config.latent_channels, **factory)

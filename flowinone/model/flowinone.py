@@ -33,7 +33,9 @@ class FlowInOneModel(nn.Module):
         native = native_tensors(state_dict)
         for name, tensor in native.items():
             if tensor.is_floating_point() and tensor.element_size() < 2:
-                raise ValueError(f"{name} is {tensor.dtype}, which torch cannot compute with; load the file with dtype=torch.bfloat16")
+                raise ValueError(
+                    f"{name} is {tensor.dtype}, which torch cannot compute with; load the file with dtype=torch.bfloat16"
+                )
         config = FlowInOneConfig.from_shapes({name: tensor.shape for name, tensor in native.items()}, **overrides)
         model = cls.without_memory(config)
         check_tensors(model, native)
@@ -140,5 +142,9 @@ def check_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     for complaint, names in compare_tensors(module, tensors).items():
         if names:
             if complaint == "misshapen":
-                names = [f"{name} is {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}" for name in names]
-            raise ValueError(f"{len(names)} {complaint} tensors: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}")
+                names = [
+                    f"{name} is {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}" for name in names
+                ]
+            raise ValueError(
+                f"{len(names)} {complaint} tensors: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+            )

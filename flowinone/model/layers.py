@@ -96,6 +96,4 @@ def u_shaped(
 
 def skip_denses(width: int, blocks: int, *, dtype=None, device=None, operations=nn) -> nn.ModuleList:
     """The layers that merge a U's mirrored features, one for each block of its outgoing half."""
-    return nn.ModuleList(
-        operations.Linear(2 * width, width, dtype=dtype, device=device) for _ in range(blocks // 2)
-    )
+    return nn.ModuleList(operations.Linear(2 * width, width, dtype=dtype, device=device) for _ in range(blocks // 2))

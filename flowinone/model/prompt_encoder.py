@@ -40,7 +40,15 @@ class ContextLayer(nn.Module):
     """Post-norm transformer layer; with `reduced_width` a linear map to that width follows."""
 
     def __init__(
-        self, width: int, heads: int, hidden: int, reduced_width: int | None = None, *, dtype=None, device=None, operations=nn
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        reduced_width: int | None = None,
+        *,
+        dtype=None,
+        device=None,
+        operations=nn,
     ):
         super().__init__()
         factory = dict(dtype=dtype, device=device)
@@ -69,22 +77,26 @@ class PromptEncoder(nn.Module):
         self.adapter = operations.Linear(config.token_width, config.context_width, **factory)
         self.token_compressor = operations.Linear(config.token_count, config.context_length, **factory)
         self.layers = nn.ModuleList(
-            ContextLayer(config.context_width, config.context_heads, config.context_mlp_width, operations=operations, **factory)
+            ContextLayer(
+                config.context_width, config.context_heads, config.context_mlp_width, operations=operations, **factory
+            )
             for _ in range(config.context_layers)
         )
         widths = (config.context_width, *config.reduced_widths)
         self.reduction_layers = nn.ModuleList(
-            ContextLayer(width, config.context_heads, config.context_mlp_width, reduced, operations=operations, **factory)
+            ContextLayer(
+                width, config.context_heads, config.context_mlp_width, reduced, operations=operations, **factory
+            )
             for width, reduced in zip(widths, widths[1:])
         )
-        self.head = operations.Linear(
-            config.context_length * widths[-1], 2 * math.prod(config.latent_shape), **factory
-        )
+        self.head = operations.Linear(config.context_length * widths[-1], 2 * math.prod(config.latent_shape), **factory)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         expected = (self.config.token_count, self.config.token_width)
         if tokens.ndim != 3 or tokens.shape[1:] != expected:
-            raise ValueError(f"tokens have shape {tuple(tokens.shape)}; this prompt encoder reads [B, {expected[0]}, {expected[1]}]")
+            raise ValueError(
+                f"tokens have shape {tuple(tokens.shape)}; this prompt encoder reads [B, {expected[0]}, {expected[1]}]"
+            )
         x = self.adapter(tokens)  # [B, 576, 768]
         x = self.token_compressor(x.transpose(1, 2)).transpose(1, 2)  # [B, 77, 768]
         for layer in (*self.layers, *self.reduction_layers):

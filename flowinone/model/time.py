@@ -28,7 +28,9 @@ class Times:
         if parameters:
             together = zip(*(parameter.vectors(tau.device) for parameter in parameters))
             values = _on_curve(tau, *(torch.cat(vectors) for vectors in together))
-            self.values = dict(zip(parameters, values.split([len(parameter.param0) for parameter in parameters], dim=1)))
+            self.values = dict(
+                zip(parameters, values.split([len(parameter.param0) for parameter in parameters], dim=1))
+            )
 
 
 class TimeDependentParameter(nn.Module):

@@ -80,7 +80,9 @@ def check_color(field: str, color: str, auto: bool = False) -> None:
     if auto and color == AUTO:
         return
     # Pillow also reads rgb(…) and hsl(…) forms; one way to write a colour is enough for a document.
-    if isinstance(color, str) and (re.fullmatch(r"#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", color) or color.lower() in ImageColor.colormap):
+    if isinstance(color, str) and (
+        re.fullmatch(r"#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", color) or color.lower() in ImageColor.colormap
+    ):
         return
     raise PromptError(field, f"is {_short(color)}, no colour; write #rrggbb or a CSS name{' or auto' if auto else ''}")
 

@@ -71,7 +71,9 @@ def loads_many(text: str | bytes, count: int) -> list[VisualPrompt]:
     if not isinstance(parsed, list):
         return [from_document(parsed)] * count
     if len(parsed) != count:
-        raise PromptError("document", f"is a list of {len(parsed)} for {count} pictures; give one, or one for each picture")
+        raise PromptError(
+            "document", f"is a list of {len(parsed)} for {count} pictures; give one, or one for each picture"
+        )
     prompts = []
     for number, document in enumerate(parsed):
         try:

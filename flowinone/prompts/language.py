@@ -7,8 +7,14 @@ from .document import encoded, json_schema
 from .tasks import TASKS
 
 WIDTHS = {
-    "box": (0.5, 64), "marker": (0.5, 64), "force": (0.5, 64), "wind": (0.5, 64), "trajectory": (0.5, 64), "doodle": (0.5, 128), "text": (4, 256)
-}  # fmt: skip
+    "box": (0.5, 64),
+    "marker": (0.5, 64),
+    "force": (0.5, 64),
+    "wind": (0.5, 64),
+    "trajectory": (0.5, 64),
+    "doodle": (0.5, 128),
+    "text": (4, 256),
+}
 """Least and most width of lines, or height of letters, by kind of mark."""
 
 

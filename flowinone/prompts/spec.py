@@ -36,7 +36,15 @@ VERSION = 1
 """Of the documents that this code writes; it reads all earlier ones."""
 
 Task = Literal[
-    "class_to_image", "text_to_image", "text_in_image", "text_box", "visual_marker", "doodle", "point_force", "wind", "trajectory"
+    "class_to_image",
+    "text_to_image",
+    "text_in_image",
+    "text_box",
+    "visual_marker",
+    "doodle",
+    "point_force",
+    "wind",
+    "trajectory",
 ]
 Face = Literal["serif", "sans", "comic", "mono", "condensed"]
 Align = Literal["left", "center", "right"]
@@ -185,7 +193,8 @@ class ForceArrow:
         check_number("scale", self.scale, 1e-4, 2)
         if not 0.01 <= self.magnitude * self.scale <= 2:
             raise PromptError(
-                "magnitude", f"makes an arrow {self.magnitude * self.scale:.3g} canvases long; choose magnitude and scale for 0.01 to 2"
+                "magnitude",
+                f"makes an arrow {self.magnitude * self.scale:.3g} canvases long; choose magnitude and scale for 0.01 to 2",
             )
         check_color("color", self.color)
         check_color("edge", self.edge)
@@ -216,7 +225,8 @@ class Wind:
         check_number("scale", self.scale, 1e-4, 2)
         if not 0.02 <= self.strength * self.scale <= 2:
             raise PromptError(
-                "strength", f"makes a glyph {self.strength * self.scale:.3g} canvases long; choose strength and scale for 0.02 to 2"
+                "strength",
+                f"makes a glyph {self.strength * self.scale:.3g} canvases long; choose strength and scale for 0.02 to 2",
             )
         check_color("color", self.color)
         check_number("width", self.width, 0.5, 64)
@@ -316,10 +326,14 @@ class VisualPrompt:
             raise PromptError("marks", f"have {strokes:,} strokes together; at most {MAX_STROKES} are drawn, join some")
         letters = sum(len(getattr(mark, "text", getattr(mark, "label", ""))) for mark in self.marks)
         if letters > MAX_ALL_TEXT:
-            raise PromptError("marks", f"have {letters:,} characters together; at most {MAX_ALL_TEXT:,} can be laid out")
+            raise PromptError(
+                "marks", f"have {letters:,} characters together; at most {MAX_ALL_TEXT:,} can be laid out"
+            )
         points = sum(point_count(mark) for mark in self.marks)
         if points > MAX_POINTS:
-            raise PromptError("marks", f"have {points:,} points together; at most {MAX_POINTS:,} are drawn, simplify the strokes")
+            raise PromptError(
+                "marks", f"have {points:,} points together; at most {MAX_POINTS:,} are drawn, simplify the strokes"
+            )
 
 
 def point_count(mark: Mark) -> int:

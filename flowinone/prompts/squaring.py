@@ -25,7 +25,9 @@ class Squaring:
     def __post_init__(self):
         check_choice("fit", self.fit, Fit)
         if min(self.width, self.height) < 1 or max(self.width, self.height) > MAX_SIDE:
-            raise PromptError("photo", f"is {self.width} x {self.height} pixels; expected 1 to {MAX_SIDE:,} on each side")
+            raise PromptError(
+                "photo", f"is {self.width} x {self.height} pixels; expected 1 to {MAX_SIDE:,} on each side"
+            )
 
     @property
     def window(self) -> tuple[float, float, float, float]:

@@ -226,6 +226,13 @@ class _Pictures:
         part = next((part for end, part in STAGES if step < end * config.steps), 1)
         size = self.arrays[0].shape[1]
         side, count = size // part, config.batch_size * part**2
-        places = zip(random.integers(self.count, size=count), random.random(count) >= config.prompt_share, random.integers(size - side + 1, size=(count, 2)))
-        pieces = [self.arrays[int(answer)][number, top : top + side, left : left + side] for number, answer, (top, left) in places]
+        places = zip(
+            random.integers(self.count, size=count),
+            random.random(count) >= config.prompt_share,
+            random.integers(size - side + 1, size=(count, 2)),
+        )
+        pieces = [
+            self.arrays[int(answer)][number, top : top + side, left : left + side]
+            for number, answer, (top, left) in places
+        ]
         return torch.from_numpy(np.stack(pieces)).permute(0, 3, 1, 2).float() / 127.5 - 1

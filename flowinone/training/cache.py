@@ -55,7 +55,9 @@ class PairCache:
             there = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
             differing = [name for name, fact in facts.items() if there.get(name) != fact]
             if differing:
-                raise ValueError(f"{self.folder} holds pairs that were drawn of something else ({', '.join(differing)}); choose another folder, or delete it")
+                raise ValueError(
+                    f"{self.folder} holds pairs that were drawn of something else ({', '.join(differing)}); choose another folder, or delete it"
+                )
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         described.write_text(json.dumps(facts), encoding="utf-8")
@@ -72,7 +74,9 @@ class PairCache:
                     log.info("%d of %d pairs drawn in %.0f s", len(names), self.count, time.monotonic() - began)
         write_whole(json.dumps(names).encode(), str(marker))
 
-    def encode(self, name: str, encoder: VisionEncoder | AutoencoderKL, device: torch.device, dtype: torch.dtype) -> None:
+    def encode(
+        self, name: str, encoder: VisionEncoder | AutoencoderKL, device: torch.device, dtype: torch.dtype
+    ) -> None:
         """Add `{name}_encoded`, in float16: a tower's tokens, or an autoencoder's moments, of the pictures `name`, computed in `dtype`.
 
         Nothing is done where the encoder's weights are those of the last time.
@@ -83,7 +87,11 @@ class PairCache:
         done.unlink(missing_ok=True)
         # A copy: the one that is trained or sampled with keeps its precision.
         encoder = copy.deepcopy(encoder).to(device, dtype, memory_format=torch.channels_last)
-        run = encoder if isinstance(encoder, VisionEncoder) else lambda pixels: encoder.encode(pixels).latent_dist.parameters
+        run = (
+            encoder
+            if isinstance(encoder, VisionEncoder)
+            else lambda pixels: encoder.encode(pixels).latent_dist.parameters
+        )
         pictures, encoded = self[name], None
         for start in range(0, self.count, _PART):
             # Bytes [B, H, W, 3] seen as [B, 3, H, W] are in the order of memory that convolutions like.
@@ -91,7 +99,9 @@ class PairCache:
             with torch.no_grad():
                 part = torch.cat([run((chunk.float() / 127.5 - 1).to(dtype)) for chunk in pixels.split(32)])
             if encoded is None:
-                encoded = np.lib.format.open_memmap(self._file(f"{name}_encoded"), "w+", np.float16, (self.count, *part.shape[1:]))
+                encoded = np.lib.format.open_memmap(
+                    self._file(f"{name}_encoded"), "w+", np.float16, (self.count, *part.shape[1:])
+                )
             encoded[start : start + len(part)] = part.float().cpu().numpy()
             if start // _PART % 20 == 0:
                 log.info("%s: %d of %d encoded", name, start + len(part), self.count)
@@ -107,7 +117,14 @@ class PairCache:
         return json.loads((self.folder / "names.json").read_text(encoding="utf-8"))
 
     def batches(
-        self, batch_size: int, seed: int, start: int, steps: int, encoded: Collection[str], rank: int = 0, world: int = 1
+        self,
+        batch_size: int,
+        seed: int,
+        start: int,
+        steps: int,
+        encoded: Collection[str],
+        rank: int = 0,
+        world: int = 1,
     ) -> Iterator[dict[str, Tensor]]:
         """Batches of the steps from `start` on, drawn at random by seed and step alone, with the pictures `encoded` in that form."""
         names = [f"{name}_encoded" if name in encoded else name for name in _PICTURES]
@@ -116,7 +133,10 @@ class PairCache:
             random = np.random.default_rng((seed, step, rank, world))
             chosen = np.sort(random.integers(self.count, size=batch_size))
             batch = {name: torch.from_numpy(array[chosen]) for name, array in arrays.items()}
-            yield {name: tensor.permute(0, 3, 1, 2).contiguous() if name in _PICTURES else tensor for name, tensor in batch.items()}
+            yield {
+                name: tensor.permute(0, 3, 1, 2).contiguous() if name in _PICTURES else tensor
+                for name, tensor in batch.items()
+            }
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.npy"

@@ -107,7 +107,16 @@ class TrainingConfig:
     guidance_scale: float = 7.0
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "accumulation", "log_every", "checkpoint_every", "keep", "sample_every", "sample_steps"):
+        for name in (
+            "steps",
+            "batch_size",
+            "accumulation",
+            "log_every",
+            "checkpoint_every",
+            "keep",
+            "sample_every",
+            "sample_steps",
+        ):
             _least(name, getattr(self, name), 1)
         for name in ("source_steps", "warmup", "workers", "cache"):
             _least(name, getattr(self, name), 0)
@@ -118,7 +127,9 @@ class TrainingConfig:
         if not 0 <= self.null_probability < 1:
             raise ConfigError(f"null_probability is {self.null_probability}; expected 0 to less than 1")
         if self.cache and self.contrastive_weight and self.mode == "finetune":
-            raise ConfigError("contrastive_weight looks at target pictures, which a cache has encoded away; set it or cache to 0")
+            raise ConfigError(
+                "contrastive_weight looks at target pictures, which a cache has encoded away; set it or cache to 0"
+            )
         if not self.data:
             raise ConfigError("data is empty; name at least one folder or pattern of shards")
         if self.mode != "scratch" and not self.checkpoint:
@@ -126,11 +137,15 @@ class TrainingConfig:
         if self.mode == "scratch" and self.checkpoint:
             raise ConfigError("checkpoint has no place in mode scratch; leave it out, or choose finetune")
         if not self.train_prompt and (self.source_steps or self.source_weight):
-            raise ConfigError("source_steps and source_weight teach the prompt encoder, which train_prompt leaves as it is; set them to 0, or train_prompt to true")
+            raise ConfigError(
+                "source_steps and source_weight teach the prompt encoder, which train_prompt leaves as it is; set them to 0, or train_prompt to true"
+            )
         if not self.vae:
             raise ConfigError("vae is empty; name a Stable Diffusion 1.x VAE")
         if not self.vision and not (self.mode == "scratch" and self.tower):
-            raise ConfigError("vision is empty; name a Janus-Pro vision tower, or in mode scratch give the shape of a new one as tower")
+            raise ConfigError(
+                "vision is empty; name a Janus-Pro vision tower, or in mode scratch give the shape of a new one as tower"
+            )
         if self.tower and not self.train_vision:
             raise ConfigError("train_vision is false, and a new tower that never learns sees nothing; set it to true")
 
@@ -170,7 +185,9 @@ def read_config(path: str | os.PathLike | None, changes: Sequence[str] = ()) -> 
 
 def as_fields(config: TrainingConfig) -> dict:
     """The configuration as dicts, lists, text and numbers, which `read_config` reads from a file."""
-    return dataclasses.asdict(config, dict_factory=lambda pairs: {name: list(v) if isinstance(v, tuple) else v for name, v in pairs})
+    return dataclasses.asdict(
+        config, dict_factory=lambda pairs: {name: list(v) if isinstance(v, tuple) else v for name, v in pairs}
+    )
 
 
 def _built(kind: type, fields: object, where: str):
@@ -181,7 +198,11 @@ def _built(kind: type, fields: object, where: str):
     if unknown:
         raise ConfigError(f"{where}{unknown[0]} is no field; choose of {', '.join(hints)}")
     given = {name: _read(hints[name], value, f"{where}{name}") for name, value in fields.items()}
-    missing = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING and f.name not in given]
+    missing = [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.default is f.default_factory is dataclasses.MISSING and f.name not in given
+    ]
     if missing:
         raise ConfigError(f"{where}{missing[0]} is missing")
     return kind(**given)

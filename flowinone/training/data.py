@@ -139,7 +139,9 @@ def on_device(batch: Mapping[str, Any], device: torch.device | str) -> dict[str,
     Bytes travel, from the loader's processes to this one and on to the device: they are a quarter of what floats are.
     """
     tensors = {name: value.to(device, non_blocking=True) for name, value in batch.items() if isinstance(value, Tensor)}
-    return {name: tensor.float() / 127.5 - 1 if tensor.dtype == torch.uint8 else tensor for name, tensor in tensors.items()}
+    return {
+        name: tensor.float() / 127.5 - 1 if tensor.dtype == torch.uint8 else tensor for name, tensor in tensors.items()
+    }
 
 
 def loader(pictures: TrainingPictures, workers: int = 0) -> DataLoader:

@@ -25,7 +25,9 @@ def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         os.replace(unfinished, path)
     except (OSError, SafetensorError) as error:
         unfinished.unlink(missing_ok=True)
-        raise SnapshotError(f"{path} could not be written ({error}); {remedy(path.parent)}, then start again") from error
+        raise SnapshotError(
+            f"{path} could not be written ({error}); {remedy(path.parent)}, then start again"
+        ) from error
     return path
 
 

@@ -38,14 +38,26 @@ class TargetFeatures(nn.Module):
         """From the public checkpoint's `open_clip.*` and `open_clip_output.*`. Raises ValueError for tensors that are not those."""
         trunk = {name.removeprefix(_TRUNK): tensor for name, tensor in tensors.items() if name.startswith(_TRUNK)}
         tower = _tower(trunk)
-        head = OutputHead(*tensors["open_clip_output.fc1.weight"].shape[::-1], tensors["open_clip_output.fc2.weight"].shape[0])
-        head.load_state_dict({name.removeprefix("open_clip_output."): tensor for name, tensor in tensors.items() if name.startswith("open_clip_output.")})
+        head = OutputHead(
+            *tensors["open_clip_output.fc1.weight"].shape[::-1], tensors["open_clip_output.fc2.weight"].shape[0]
+        )
+        head.load_state_dict(
+            {
+                name.removeprefix("open_clip_output."): tensor
+                for name, tensor in tensors.items()
+                if name.startswith("open_clip_output.")
+            }
+        )
         return cls(tower, head, tensors["open_clip.logit_scale"].float().clone())
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         side = self.tower.config.image_size
         with torch.no_grad():
-            seen = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True) if pixels.shape[-1] != side else pixels
+            seen = (
+                F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
+                if pixels.shape[-1] != side
+                else pixels
+            )
             pooled = self.tower(pixel_values=seen).pooler_output
         return self.head(pooled), self.temperature
 
@@ -98,7 +110,9 @@ def _tower(trunk: dict[str, Tensor]) -> SiglipVisionModel:
     renamed["embeddings.position_embedding.weight"] = positions[0]
     renamed["head.probe"] = trunk["attn_pool.latent"]
     for leaf in ("weight", "bias"):
-        renamed[f"head.attention.in_proj_{leaf}"] = torch.cat([trunk[f"attn_pool.q.{leaf}"], trunk[f"attn_pool.kv.{leaf}"]])
+        renamed[f"head.attention.in_proj_{leaf}"] = torch.cat(
+            [trunk[f"attn_pool.q.{leaf}"], trunk[f"attn_pool.kv.{leaf}"]]
+        )
     prefix = "vision_model." if any(name.startswith("vision_model.") for name in tower.state_dict()) else ""
     renamed = {prefix + name: tensor for name, tensor in renamed.items()}
     check_tensors(tower, renamed)

@@ -114,7 +114,9 @@ class Maps:
     def of(self, numbers: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Those of some scenes: the names as integers, what errors count as float32."""
         names = (torch.from_numpy(these[numbers]).to(device).long() for these in (self.tokens, self.cells))
-        counts = (torch.from_numpy(these[numbers]).to(device).float() for these in (self.token_counts, self.cell_counts))
+        counts = (
+            torch.from_numpy(these[numbers]).to(device).float() for these in (self.token_counts, self.cell_counts)
+        )
         return *names, *counts
 
 

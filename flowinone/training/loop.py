@@ -48,7 +48,9 @@ class Result:
     stopped: bool
 
 
-def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, dict[str, float]], None] | None = None) -> Result:
+def train(
+    config: TrainingConfig, resume: bool = True, on_step: Callable[[int, dict[str, float]], None] | None = None
+) -> Result:
     """Train as the configuration says, from the last state in its folder if there is one and `resume` is set.
 
     Resumed runs have the losses of uninterrupted ones: all chance follows from seed and step. Ctrl-C ends a run after its step, with
@@ -111,7 +113,9 @@ def train(config: TrainingConfig, resume: bool = True, on_step: Callable[[int, d
             result.stopped = _anywhere(stop.asked, accelerator) and step < config.steps
     if accelerator.is_main_process:
         if mixture.broken:
-            log.warning("%d pairs could not be used and were left out, %d times", len(mixture.broken), mixture.broken.total())
+            log.warning(
+                "%d pairs could not be used and were left out, %d times", len(mixture.broken), mixture.broken.total()
+            )
         if result.stopped and step > start and step % config.checkpoint_every:
             _save(config, objective, average, optimizer, step, out, accelerator)
         result.files = _export(config, objective, average, out)
@@ -134,7 +138,13 @@ def source_at(path: str, seed: int, image_size: int, vision_size: int) -> PairSo
 
 
 def _batches(
-    config: TrainingConfig, mixture: Mixture, objective: Objective, vision_size: int, image_size: int, start: int, accelerator: Accelerator
+    config: TrainingConfig,
+    mixture: Mixture,
+    objective: Objective,
+    vision_size: int,
+    image_size: int,
+    start: int,
+    accelerator: Accelerator,
 ) -> Iterator[dict[str, Any]]:
     """This process's batches from step `start` on: of new pairs, or of those in the cache."""
     place = dict(rank=accelerator.process_index, world=accelerator.num_processes)
@@ -147,7 +157,12 @@ def _batches(
     if accelerator.is_main_process:
         cache.fill(mixture, max(config.workers, 1))
         for name in frozen:
-            cache.encode(name, objective.vision if name == "vision" else objective.vae, accelerator.device, _DTYPES[config.precision])
+            cache.encode(
+                name,
+                objective.vision if name == "vision" else objective.vae,
+                accelerator.device,
+                _DTYPES[config.precision],
+            )
     accelerator.wait_for_everyone()
     return cache.batches(config.batch_size, config.seed, first, count, frozen, **place)
 
@@ -159,7 +174,9 @@ def _anywhere(asked: bool, accelerator: Accelerator) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(asked), device=accelerator.device), "sum") > 0)
 
 
-def _step(config: TrainingConfig, wrapped, optimizer, batches, step: int, accelerator: Accelerator, latent_shape) -> dict[str, float]:
+def _step(
+    config: TrainingConfig, wrapped, optimizer, batches, step: int, accelerator: Accelerator, latent_shape
+) -> dict[str, float]:
     """One optimizer step; the loss and its terms, averaged over its batches and processes."""
     sums: dict[str, Tensor] = {}
     for group in optimizer.param_groups:
@@ -182,7 +199,9 @@ def _step(config: TrainingConfig, wrapped, optimizer, batches, step: int, accele
     names = sorted(sums)
     values = accelerator.reduce(torch.stack([sums[name] for name in names]), "mean").tolist()
     if not math.isfinite(values[names.index("loss")]):
-        raise FloatingPointError(f"the loss is {values[names.index('loss')]} at step {step + 1}; lower learning_rate, or train with precision no")
+        raise FloatingPointError(
+            f"the loss is {values[names.index('loss')]} at step {step + 1}; lower learning_rate, or train with precision no"
+        )
     return dict(zip(names, values))
 
 
@@ -199,7 +218,15 @@ def _state(objective: Objective) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
 
 
-def _save(config: TrainingConfig, objective: Objective, average: MovingAverage | None, optimizer, step: int, out: Path, accelerator: Accelerator) -> None:
+def _save(
+    config: TrainingConfig,
+    objective: Objective,
+    average: MovingAverage | None,
+    optimizer,
+    step: int,
+    out: Path,
+    accelerator: Accelerator,
+) -> None:
     tensors = {"weights": _state(objective)} | ({"average": average.values} if average else {})
     facts = {"mode": config.mode, "seed": config.seed}
     if accelerator.scaler is not None:
@@ -208,7 +235,9 @@ def _save(config: TrainingConfig, objective: Objective, average: MovingAverage |
     log.info("state of step %d saved", step)
 
 
-def _resumed(objective: Objective, average: MovingAverage | None, optimizer, out: Path, accelerator: Accelerator) -> int:
+def _resumed(
+    objective: Objective, average: MovingAverage | None, optimizer, out: Path, accelerator: Accelerator
+) -> int:
     """Take the last state over; the number of steps done."""
     found = snapshots.latest(out / "states")
     if found is None:
@@ -216,7 +245,9 @@ def _resumed(objective: Objective, average: MovingAverage | None, optimizer, out
     tensors, state, facts = snapshots.load(found)
     learning = _state(objective)
     if learning.keys() != tensors["weights"].keys():
-        raise snapshots.SnapshotError(f"{found} is the state of another kind of run; choose another folder as out, or delete this one")
+        raise snapshots.SnapshotError(
+            f"{found} is the state of another kind of run; choose another folder as out, or delete this one"
+        )
     for name, parameter in learning.items():
         parameter.data.copy_(tensors["weights"][name])
     if average is not None and "average" in tensors:
@@ -224,7 +255,9 @@ def _resumed(objective: Objective, average: MovingAverage | None, optimizer, out
     try:
         optimizer.load_state_dict(state)
     except (ValueError, KeyError) as error:
-        raise snapshots.SnapshotError(f"{found} is the state of a run with another optimizer ({error}); choose another folder as out, or delete this one") from None
+        raise snapshots.SnapshotError(
+            f"{found} is the state of a run with another optimizer ({error}); choose another folder as out, or delete this one"
+        ) from None
     if accelerator.scaler is not None and "scaler" in facts:
         accelerator.scaler.load_state_dict(facts["scaler"])
     if accelerator.is_main_process:
@@ -259,12 +292,26 @@ def _report(config: TrainingConfig, writer, step: int, start: int, terms: dict[s
     each = (time.monotonic() - began) / (step - start)
     left = each * (config.steps - step)
     parts = "  ".join(f"{name} {value:.4f}" for name, value in terms.items() if name != "loss")
-    log.info("step %d of %d  loss %.4f  (%s)  %.2f s a step  %s left", step, config.steps, terms["loss"], parts, each, _duration(left))
+    log.info(
+        "step %d of %d  loss %.4f  (%s)  %.2f s a step  %s left",
+        step,
+        config.steps,
+        terms["loss"],
+        parts,
+        each,
+        _duration(left),
+    )
 
 
 def _duration(seconds: float) -> str:
     minutes, hours = int(seconds // 60) % 60, int(seconds // 3600)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {int(seconds % 60)} s" if minutes else f"{int(seconds)} s"
+    return (
+        f"{hours} h {minutes} min"
+        if hours
+        else f"{minutes} min {int(seconds % 60)} s"
+        if minutes
+        else f"{int(seconds)} s"
+    )
 
 
 def _writer(out: Path):
@@ -288,7 +335,13 @@ def _samples(config: TrainingConfig) -> list[tuple[Image.Image, bool]]:
 
 @torch.no_grad()
 def _sample_sheet(
-    config: TrainingConfig, samples: Sequence[tuple[Image.Image, bool]], objective: Objective, average: MovingAverage | None, step: int, out: Path, writer
+    config: TrainingConfig,
+    samples: Sequence[tuple[Image.Image, bool]],
+    objective: Objective,
+    average: MovingAverage | None,
+    step: int,
+    out: Path,
+    writer,
 ) -> None:
     """Answer the sample prompts and lay prompt and answer beside each other."""
     prompts, bypasses = zip(*samples)
@@ -297,7 +350,13 @@ def _sample_sheet(
     learning = [module for module in objective.modules() if module.training]
     objective.eval()
     with average.swapped(objective) if average is not None else contextlib.nullcontext():
-        answers = pipeline(prompts, bypass=bypasses, steps=config.sample_steps, guidance_scale=config.guidance_scale, generator=config.seed).images
+        answers = pipeline(
+            prompts,
+            bypass=bypasses,
+            steps=config.sample_steps,
+            guidance_scale=config.guidance_scale,
+            generator=config.seed,
+        ).images
     for module in learning:
         module.training = True
     side = answers[0].width

@@ -25,7 +25,9 @@ class Chance:
     null: Tensor
 
     @classmethod
-    def draw(cls, seed: int, number: int, count: int, latent_shape: tuple[int, ...], null_probability: float) -> "Chance":
+    def draw(
+        cls, seed: int, number: int, count: int, latent_shape: tuple[int, ...], null_probability: float
+    ) -> "Chance":
         """What batch `number` of a run with that seed gets: the same after a resume, on every device."""
         generator = torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
         times = losses.draw_times(count, generator)
@@ -58,7 +60,9 @@ class Objective(nn.Module):
         self.model, self.vision, self.vae, self.features = model, vision, vae, features
         self.kl_weight, self.contrastive_weight, self.source_weight = kl_weight, contrastive_weight, source_weight
 
-    def forward(self, batch: dict[str, Tensor], chance: Chance, source_only: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, batch: dict[str, Tensor], chance: Chance, source_only: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its terms by name, of `vision` [B, 3, S, S], `image` and `target` [B, 3, H, W] pixels and `bypass` [B].
 
         What the frozen parts make of them serves in their place: `vision_encoded`, tokens, and `image_encoded` and
@@ -95,7 +99,9 @@ class Objective(nn.Module):
         terms |= {"flow": losses.velocity_loss(fine.float(), coarse.float(), velocity), "kl": kl}
         if self.features is not None and self.contrastive_weight:
             features, temperature = self.features(batch["target"])
-            terms["contrastive"] = self.contrastive_weight * losses.contrastive_loss(source.flatten(1), features, temperature)
+            terms["contrastive"] = self.contrastive_weight * losses.contrastive_loss(
+                source.flatten(1), features, temperature
+            )
         return _summed(terms)
 
     @property

@@ -46,7 +46,12 @@ class Together(torch.optim.Optimizer):
 
 
 def make_optimizer(
-    kind: Kind, module: nn.Module, learning_rate: float, betas: tuple[float, float], weight_decay: float, plain: Iterable[str] = ()
+    kind: Kind,
+    module: nn.Module,
+    learning_rate: float,
+    betas: tuple[float, float],
+    weight_decay: float,
+    plain: Iterable[str] = (),
 ) -> torch.optim.Optimizer:
     """An optimizer of what asks for gradients in a module, without decay on `nodecay_*`.
 
@@ -59,10 +64,14 @@ def make_optimizer(
         linear = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Linear)}
         matrices = {name: p for name, p in learning.items() if name in linear and not name.startswith(tuple(plain))}
     spared = [p for name, p in learning.items() if name.rsplit(".", 1)[-1].startswith("nodecay_")]
-    others = [p for name, p in learning.items() if name not in matrices and not name.rsplit(".", 1)[-1].startswith("nodecay_")]
+    others = [
+        p for name, p in learning.items() if name not in matrices and not name.rsplit(".", 1)[-1].startswith("nodecay_")
+    ]
     groups = [{"params": others, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
     adam = torch.optim.AdamW(groups, lr=learning_rate, betas=betas)
     if not matrices:
         return adam
-    muon = torch.optim.Muon(list(matrices.values()), lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    muon = torch.optim.Muon(
+        list(matrices.values()), lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
     return Together(muon, adam)

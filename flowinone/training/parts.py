@@ -45,7 +45,9 @@ def build(config: TrainingConfig) -> Objective:
     features = None
     if config.contrastive_weight and config.mode == "finetune":
         features = TargetFeatures.from_checkpoint(training_only(config.checkpoint))
-    objective = Objective(model, vision, vae, features, config.kl_weight, config.contrastive_weight, config.source_weight)
+    objective = Objective(
+        model, vision, vae, features, config.kl_weight, config.contrastive_weight, config.source_weight
+    )
 
     own_tensors(objective).requires_grad_(False).eval()
     if config.mode == "lora":
@@ -132,10 +134,18 @@ def add_adapters(network: nn.Module, settings: LoraSettings) -> None:
     """Put low-rank updates, and nothing else that learns, beside the matrices that the settings name."""
     from peft import LoraConfig, inject_adapter_in_model
 
-    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and re.fullmatch(settings.layers, name)]
+    names = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and re.fullmatch(settings.layers, name)
+    ]
     if not names:
-        raise ConfigError(f"lora.layers is {settings.layers!r}, which fits no matrix; names are such as coarse.blocks.0.mlp.w0")
-    adapters = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=names)
+        raise ConfigError(
+            f"lora.layers is {settings.layers!r}, which fits no matrix; names are such as coarse.blocks.0.mlp.w0"
+        )
+    adapters = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=names
+    )
     inject_adapter_in_model(adapters, network)
 
 

@@ -97,7 +97,9 @@ class Reader(nn.Module):
 class _Words:
     """Batches of pieces of pictures with words, as they stand in sentences, in the prompts' letterings."""
 
-    def __init__(self, cache: PairCache, sentences: Sequence[Sequence[str]], numbers: dict[str, int], patch: int, side: int):
+    def __init__(
+        self, cache: PairCache, sentences: Sequence[Sequence[str]], numbers: dict[str, int], patch: int, side: int
+    ):
         self.grounds, self.numbers, self.patch, self.side = cache["target"], numbers, patch, side
         self.by_word: dict[str, list[Sequence[str]]] = {word: [] for word in numbers if word}
         for sentence in sentences:
@@ -117,12 +119,16 @@ class _Words:
             sentence = self.by_word[word][random.integers(len(self.by_word[word]))]
             ground = self.grounds[random.integers(len(self.grounds))]
             top, left = (int(random.integers(max(len(ground) - length, 0) + 1)) for length in (height, width))
-            piece = Image.fromarray(np.ascontiguousarray(ground[top : top + height, left : left + width])).resize((width, height))
+            piece = Image.fromarray(np.ascontiguousarray(ground[top : top + height, left : left + width])).resize(
+                (width, height)
+            )
             asked[number] = self.numbers[word]
             for seen in self._write(piece, word, sentence, spread, random):
                 beside[number, self.numbers[seen]] = seen != word
             pieces.append(np.asarray(piece))
-        top, left = (torch.from_numpy(random.integers(0, self.side - many + 1, size=(count, 1, 1))) for many in (rows, columns))
+        top, left = (
+            torch.from_numpy(random.integers(0, self.side - many + 1, size=(count, 1, 1))) for many in (rows, columns)
+        )
         cells = (top + torch.arange(rows)[:, None]) * self.side + left + torch.arange(columns)
         return torch.from_numpy(np.stack(pieces)).permute(0, 3, 1, 2), cells.flatten(1), asked, beside
 
@@ -174,7 +180,9 @@ def train_reading(config: ReadingConfig, cache: PairCache) -> Path:
     vision = fresh_tower(config.tower)
     reader = Reader(vision, len(vocabulary)).to(device)
     pictures = cache["vision"]
-    pieces = _Words(cache, sentences, numbers, vision.config.patch_size, vision.config.image_size // vision.config.patch_size)
+    pieces = _Words(
+        cache, sentences, numbers, vision.config.patch_size, vision.config.image_size // vision.config.patch_size
+    )
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         random = np.random.default_rng((config.seed, step))
@@ -187,13 +195,20 @@ def train_reading(config: ReadingConfig, cache: PairCache) -> Path:
 
     with quick_attention(device):
         fit(
-            reader, loss_of, config.word_steps + config.steps, config, betas=(0.9, 0.98), weight_decay=0.03,
+            reader,
+            loss_of,
+            config.word_steps + config.steps,
+            config,
+            betas=(0.9, 0.98),
+            weight_decay=0.03,
             plain=("head", "spot"),
-        )  # fmt: skip
+        )
     return write_tower(Path(config.out) / "vision.safetensors", vision)
 
 
-def _word_loss(reader: Reader, batch: tuple[Tensor, ...], device: torch.device, config: ReadingConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def _word_loss(
+    reader: Reader, batch: tuple[Tensor, ...], device: torch.device, config: ReadingConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
     pieces, cells, asked, beside = (part.to(device) for part in batch)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
         presence = reader.spotted(pieces.float() / 127.5 - 1, cells)
@@ -202,7 +217,9 @@ def _word_loss(reader: Reader, batch: tuple[Tensor, ...], device: torch.device, 
     return F.cross_entropy(presence, asked), {"words right": (presence.argmax(-1) == asked).float().mean()}
 
 
-def _sentence_loss(reader: Reader, pictures: Tensor, wanted: Tensor, device: torch.device, config: ReadingConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def _sentence_loss(
+    reader: Reader, pictures: Tensor, wanted: Tensor, device: torch.device, config: ReadingConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
     wanted = wanted.to(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
         places, presence = reader(pictures.to(device).float() / 127.5 - 1)

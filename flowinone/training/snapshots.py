@@ -21,7 +21,9 @@ class SnapshotError(OSError):
     """A state that could not be written or read; the message says which and what to do."""
 
 
-def save(folder: Path, step: int, tensors: dict[str, dict[str, Tensor]], optimizer: dict, facts: dict, keep: int) -> Path:
+def save(
+    folder: Path, step: int, tensors: dict[str, dict[str, Tensor]], optimizer: dict, facts: dict, keep: int
+) -> Path:
     """Write `folder`/step_N with a safetensors file for each entry of `tensors`, then remove all but the last `keep`.
 
     What cannot be written whole leaves nothing behind and removes nothing. Raises SnapshotError then.
@@ -39,9 +41,15 @@ def save(folder: Path, step: int, tensors: dict[str, dict[str, Tensor]], optimiz
             _flush(file)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(unfinished, target)
-    except (OSError, RuntimeError, SafetensorError) as error:  # safetensors and torch have exceptions of their own for a full disk
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # safetensors and torch have exceptions of their own for a full disk
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise SnapshotError(f"{target} could not be written ({error}); {remedy(folder)}, then start again: training goes on from {describe(latest(folder))}") from error
+        raise SnapshotError(
+            f"{target} could not be written ({error}); {remedy(folder)}, then start again: training goes on from {describe(latest(folder))}"
+        ) from error
     for old in steps(folder)[:-keep]:
         shutil.rmtree(folder / f"step_{old:08d}", ignore_errors=True)
     return target
@@ -91,7 +99,9 @@ def load(snapshot: Path) -> tuple[dict[str, dict[str, Tensor]], dict, dict]:
         optimizer = torch.load(snapshot / "optimizer.pt", map_location="cpu", weights_only=True)
         return tensors, optimizer, json.loads((snapshot / "state.json").read_text(encoding="utf-8"))
     except Exception as error:  # a damaged file can fail in any way
-        raise SnapshotError(f"{snapshot} cannot be read ({error}); delete it, and training goes on from the one before") from error
+        raise SnapshotError(
+            f"{snapshot} cannot be read ({error}); delete it, and training goes on from the one before"
+        ) from error
 
 
 def _flush(file: Path) -> None:

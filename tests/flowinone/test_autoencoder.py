@@ -58,7 +58,9 @@ def test_the_number_of_groups_is_the_callers_where_given():
     torch.manual_seed(0)
     narrow = autoencoder_of_widths((32, 64), blocks=1, groups=8).eval().requires_grad_(False)
     image = tiny.fixture_input("image", (1, 3, 64, 64), 0.5)
-    same, other = (autoencoder_from_state_dict(narrow.state_dict(), **groups) for groups in ({"norm_num_groups": 8}, {}))
+    same, other = (
+        autoencoder_from_state_dict(narrow.state_dict(), **groups) for groups in ({"norm_num_groups": 8}, {})
+    )
     assert torch.equal(image_latents(same, image, None), image_latents(narrow, image, None))
     assert relative_error(image_latents(other, image, None), image_latents(narrow, image, None)) > 0.01
 

@@ -87,7 +87,11 @@ def test_all_ways_make_the_same_picture(tiny):
     bypass = torch.tensor([False, True])
     with torch.no_grad():
         # The default backend takes half a minute and a C++ compiler.
-        made = {"own": ways.own(tiny), "reference": ways.reference(tiny), "compiled": ways.compiled(tiny, backend="eager")}
+        made = {
+            "own": ways.own(tiny),
+            "reference": ways.reference(tiny),
+            "compiled": ways.compiled(tiny, backend="eager"),
+        }
         assert made.keys() == ways.WAYS.keys()
         ends = {name: ways.steps_from(way(image_latent, bypass), source, 3) for name, way in made.items()}
     assert relative_error(ends["own"], source) > 0.1
@@ -133,7 +137,11 @@ def test_pictures_of_few_steps_are_scaled_and_the_floor_is_the_slower_of_arithme
     size = {"flop_per_pass": 10, "weight_bytes_per_pass": {"bfloat16": 600}}
     floor = {"matrix_flop_per_s": {"bfloat16": 1000}, "copy_byte_per_s": 1000}
     (figures,) = summary([row], size, floor)
-    assert (figures["step_s"], figures["picture_s"], figures["whole_picture_s"]) == (3, 3 * STEPS / 4, 3 * STEPS / 4 + 2)
+    assert (figures["step_s"], figures["picture_s"], figures["whole_picture_s"]) == (
+        3,
+        3 * STEPS / 4,
+        3 * STEPS / 4 + 2,
+    )
     assert figures["scaled"] and figures["ratio"] is None
     assert figures["floor_step_s"] == 0.6  # the weights' bytes; the arithmetic takes 2 · 4 · 10 / 1000
     (figures,) = summary([row], size | {"weight_bytes_per_pass": {"bfloat16": 0}}, floor)
@@ -165,7 +173,9 @@ def test_ratios_and_pictures_follow_from_what_was_timed(finished):
         assert row["whole_picture_s"] == pytest.approx(picture + ends)
         for part, ratio in row["ratio"].items():
             assert ratio == pytest.approx(row[f"{part}_s"] / references[row["batch"]][f"{part}_s"])
-        work = 2 * row["batch"] * report["network"]["flop_per_pass"] / report["floor"]["matrix_flop_per_s"][row["dtype"]]
+        work = (
+            2 * row["batch"] * report["network"]["flop_per_pass"] / report["floor"]["matrix_flop_per_s"][row["dtype"]]
+        )
         assert row["floor_step_s"] >= work
         assert row["times_floor"] == pytest.approx(row["step_s"] / row["floor_step_s"])
 
@@ -250,9 +260,15 @@ def test_a_device_that_is_not_there_is_refused_with_the_names_of_those_that_are(
 
 
 def test_too_little_memory_is_told_before_anything_is_made(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["network.py", "--device", "cpu", "--mode", "own", "--dtype", "bfloat16", "--batch", "4"])
+    monkeypatch.setattr(
+        sys, "argv", ["network.py", "--device", "cpu", "--mode", "own", "--dtype", "bfloat16", "--batch", "4"]
+    )
     monkeypatch.setattr(measuring, "available_bytes", lambda device: 3_000_000_000)
-    monkeypatch.setattr(measuring, "measure_floor", lambda *_: {"matrix_flop_per_s": {"bfloat16": 1, "float32": 1}, "copy_byte_per_s": 1})
+    monkeypatch.setattr(
+        measuring,
+        "measure_floor",
+        lambda *_: {"matrix_flop_per_s": {"bfloat16": 1, "float32": 1}, "copy_byte_per_s": 1},
+    )
     assert network.main() == 1
     told = capsys.readouterr().err
     assert "cpu has 3.00 GB of memory left, and this needs" in told and "3.53 GB for weights in bfloat16" in told

@@ -97,8 +97,17 @@ def test_a_networks_preview_comes_from_its_metadata(tmp_path):
     assert load_preview(path) == (factors, bias)
     save_file(NETWORK, path)
     assert load_preview(path) is None
-    for unreadable in ("no json", "[]", "{}", {"factors": factors}, {"factors": factors[1:], "bias": bias}, {"factors": factors, "bias": [0, "a", 0]}):
-        save_file(NETWORK, path, {"flowinone.preview": unreadable if isinstance(unreadable, str) else json.dumps(unreadable)})
+    for unreadable in (
+        "no json",
+        "[]",
+        "{}",
+        {"factors": factors},
+        {"factors": factors[1:], "bias": bias},
+        {"factors": factors, "bias": [0, "a", 0]},
+    ):
+        save_file(
+            NETWORK, path, {"flowinone.preview": unreadable if isinstance(unreadable, str) else json.dumps(unreadable)}
+        )
         with pytest.raises(CheckpointError, match="has unreadable flowinone.preview metadata; convert it again"):
             load_preview(path)
 

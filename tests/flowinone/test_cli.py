@@ -89,9 +89,13 @@ def test_an_answer_is_the_pipelines_picture(prompts, weights, model_files, tmp_p
 
 @pytest.mark.parametrize(
     ("able", "mini", "dtype"),
-    [({"avx512_bf16": True}, False, "bfloat16"), ({"amx_bf16": True}, False, "bfloat16"), ({"avx2": True}, False, "float32"),
-     ({"avx512_bf16": True}, True, "float32")],
-)  # fmt: skip
+    [
+        ({"avx512_bf16": True}, False, "bfloat16"),
+        ({"amx_bf16": True}, False, "bfloat16"),
+        ({"avx2": True}, False, "float32"),
+        ({"avx512_bf16": True}, True, "float32"),
+    ],
+)
 def test_a_cpu_that_computes_in_bfloat16_does(able, mini, dtype, model_files, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     files = dict.fromkeys(model_files) if mini else {name: str(path) for name, path in model_files.items()}
@@ -108,7 +112,9 @@ def test_a_preset_counts_where_nothing_else_is_said(prompts, weights, model_file
     settings = dict(preset="fast", solver="heun", steps=2, generator=4)
     expected = pipe(Image.open(prompts / "b.jpg"), guidance_interval=(0.3, 1), **settings).images[0]
     assert np.array_equal(np.asarray(Image.open(target)), np.asarray(expected))
-    assert not np.array_equal(np.asarray(expected), np.asarray(pipe(Image.open(prompts / "b.jpg"), **settings).images[0]))
+    assert not np.array_equal(
+        np.asarray(expected), np.asarray(pipe(Image.open(prompts / "b.jpg"), **settings).images[0])
+    )
     with Image.open(target) as answer:
         assert json.loads(answer.text["flowinone"])["guidance_every"] == sampling.PRESETS["fast"].every
     assert generate(prompts / "b.jpg", "--preset", "quick", *weights) == 2
@@ -226,7 +232,11 @@ def test_convert_writes_the_network_in_bfloat16(model_files, tmp_path, capfd):
 
 def test_help_needs_no_torch():
     run = subprocess.run(
-        [sys.executable, "-c", "import sys; import flowinone.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"],
+        [
+            sys.executable,
+            "-c",
+            "import sys; import flowinone.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)",
+        ],
         capture_output=True,
         text=True,
         check=True,

@@ -160,7 +160,12 @@ def test_a_conversion_keeps_what_shapes_do_not_tell(tmp_path, to_upstream):
     network = tmp_path / "network.safetensors"
     save_file(load_file(mini.NETWORK), network, metadata(mini.NETWORK) | {"flowinone.preview": preview})
     out = tmp_path / "out.safetensors"
-    for source, load in ((network, load_network), (network, load_preview), (mini.VISION, load_vision), (mini.VAE, load_autoencoder)):
+    for source, load in (
+        (network, load_network),
+        (network, load_preview),
+        (mini.VISION, load_vision),
+        (mini.VAE, load_autoencoder),
+    ):
         convert(source, out, torch.float32, to_upstream=to_upstream, overwrite=True)
         assert load(out)[1] == load(source)[1]
     assert load_autoencoder(out)[1] == {"norm_num_groups": 8}

@@ -119,7 +119,9 @@ def velocities(path, tensors=None):
 
 def cast_to_float8(weights):
     return {
-        name: (tensor.to(torch.float8_e4m3fn) if takes_8_bits(name, tensor.shape) else tensor.to(torch.bfloat16)).float()
+        name: (
+            tensor.to(torch.float8_e4m3fn) if takes_8_bits(name, tensor.shape) else tensor.to(torch.bfloat16)
+        ).float()
         for name, tensor in weights.items()
     }
 
@@ -153,8 +155,12 @@ def test_a_file_in_8_bits_gives_nearly_the_same_answer(files, expected, kind, bo
 
 def released(dtype):
     """The released network's tensors and, of them, what ComfyUI holds: bytes in bfloat16 and in an 8-bit format."""
-    shapes = {name: shape for name, shape in tiny.manifest("flowinone_256px").items() if not name.startswith("open_clip")}
-    whole = {native_name(name): torch.empty(shape, device="meta", dtype=torch.bfloat16) for name, shape in shapes.items()}
+    shapes = {
+        name: shape for name, shape in tiny.manifest("flowinone_256px").items() if not name.startswith("open_clip")
+    }
+    whole = {
+        native_name(name): torch.empty(shape, device="meta", dtype=torch.bfloat16) for name, shape in shapes.items()
+    }
     small = {
         name: source.build(*(whole[part] for part in source.names))
         for name, source in eight_bit_recipe(network_recipe(whole), whole, dtype).items()
@@ -199,7 +205,11 @@ def test_settings_in_the_header_are_read_like_those_in_tensors(files, tmp_path, 
     # All names alike begin with a prefix here.
     listed = {"format_version": "1.0", "layers": {f"model.{layer}": settings for layer, settings in layers.items()}}
     other = tmp_path / "other.safetensors"
-    save_file({f"model.{name}": tensor for name, tensor in stored.items()}, other, {"_quantization_metadata": json.dumps(listed)})
+    save_file(
+        {f"model.{name}": tensor for name, tensor in stored.items()},
+        other,
+        {"_quantization_metadata": json.dumps(listed)},
+    )
     for load in (load_network, load_stored_network):
         (expected, _), (found, _) = load(files["tiny", kind]), load(other)
         assert set(found) == set(expected)
@@ -208,13 +218,22 @@ def test_settings_in_the_header_are_read_like_those_in_tensors(files, tmp_path, 
 
 def test_the_command_line_makes_them(files, tmp_path, capfd):
     for kind in DTYPES:
-        assert main(["convert", str(files["tiny", "full"]), str(tmp_path / f"{kind}.safetensors"), "--dtype", kind]) == 0
+        assert (
+            main(["convert", str(files["tiny", "full"]), str(tmp_path / f"{kind}.safetensors"), "--dtype", kind]) == 0
+        )
         assert (tmp_path / f"{kind}.safetensors").read_bytes() == files["tiny", kind].read_bytes()
-    assert main(["convert", str(files["tiny", "full"]), str(tmp_path / "x.safetensors"), "--dtype", "fp8", "--to-upstream"]) != 0
+    assert (
+        main(
+            ["convert", str(files["tiny", "full"]), str(tmp_path / "x.safetensors"), "--dtype", "fp8", "--to-upstream"]
+        )
+        != 0
+    )
     assert "can get the public implementation's names or 8-bit weights, not both" in capfd.readouterr().err
     save_file(tiny.autoencoder_weights(), tmp_path / "vae.safetensors")
     assert main(["convert", str(tmp_path / "vae.safetensors"), str(tmp_path / "x.safetensors"), "--dtype", "int8"]) != 0
-    assert "is a VAE, and 8-bit weights are for FlowInOne networks alone; ask for bf16 or fp16" in capfd.readouterr().err
+    assert (
+        "is a VAE, and 8-bit weights are for FlowInOne networks alone; ask for bf16 or fp16" in capfd.readouterr().err
+    )
 
 
 LAYER = "velocity_network.fine.upsample.projection"
@@ -227,8 +246,14 @@ def settings(**entries):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        ({f"{LAYER}.comfy_quant": torch.tensor([1, 2, 3], dtype=torch.uint8)}, f"unreadable {LAYER}.comfy_quant; convert"),
-        (settings(format="nvfp4"), f"quantised as nvfp4 .found {LAYER}., which is not supported; expected one of float8_e4m3fn, int8"),
+        (
+            {f"{LAYER}.comfy_quant": torch.tensor([1, 2, 3], dtype=torch.uint8)},
+            f"unreadable {LAYER}.comfy_quant; convert",
+        ),
+        (
+            settings(format="nvfp4"),
+            f"quantised as nvfp4 .found {LAYER}., which is not supported; expected one of float8_e4m3fn, int8",
+        ),
         (settings(format="int8_tensorwise", convrot=True), "quantised as int8_tensorwise with convrot"),
         (settings(), "quantised as None"),
         (settings(format="float8_e4m3fn"), f"says that {LAYER} is float8_e4m3fn, and holds torch.int8"),
@@ -236,7 +261,10 @@ def settings(**entries):
         ({f"{LAYER}.weight": None}, f"is quantised and lacks {LAYER}.weight;"),
         ({f"{LAYER}.weight_scale": torch.ones(3, 1)}, r"with scales \(3, 1\); convert the published weights again"),
         ({f"{LAYER}.comfy_quant": None}, f"holds 1 tensor, {LAYER}.weight_scale, no part of FlowInOne"),
-        ({"prompt_encoder.adapter.comfy_quant": settings(format="int8_tensorwise")[f"{LAYER}.comfy_quant"]}, "8-bit weights in prompt_encoder.adapter"),
+        (
+            {"prompt_encoder.adapter.comfy_quant": settings(format="int8_tensorwise")[f"{LAYER}.comfy_quant"]},
+            "8-bit weights in prompt_encoder.adapter",
+        ),
     ],
 )
 def test_damaged_and_unknown_files_are_refused(files, tmp_path, damage, told):

@@ -17,9 +17,21 @@ from tests.conftest import relative_error
 from tests.counting import PeakBytes
 
 SMALL = dict(
-    coarse_width=64, coarse_heads=4, coarse_blocks=5, coarse_mlp_width=96, gate_width=16, fine_width=32, fine_blocks=3, fine_mlp_width=48,
-)  # fmt: skip
-TOKENS = {4: dict(latent_size=4), 64: dict(latent_size=16), 25: dict(latent_size=20, patch_size=4), 256: dict(latent_size=32)}
+    coarse_width=64,
+    coarse_heads=4,
+    coarse_blocks=5,
+    coarse_mlp_width=96,
+    gate_width=16,
+    fine_width=32,
+    fine_blocks=3,
+    fine_mlp_width=48,
+)
+TOKENS = {
+    4: dict(latent_size=4),
+    64: dict(latent_size=16),
+    25: dict(latent_size=20, patch_size=4),
+    256: dict(latent_size=32),
+}
 
 
 def made(**sizes) -> VelocityNetwork:
@@ -33,8 +45,16 @@ def made(**sizes) -> VelocityNetwork:
 
 def arguments(network, dtype=torch.float32) -> tuple:
     """Three samples at times, with branches and routes of their own."""
-    x, image_latent = torch.randn(2, 3, *network.config.latent_shape, generator=torch.Generator().manual_seed(1)).to(dtype)
-    return x, torch.tensor([0.1, 0.5, 0.9]), image_latent, torch.tensor([True, False, False]), torch.tensor([False, False, True])
+    x, image_latent = torch.randn(2, 3, *network.config.latent_shape, generator=torch.Generator().manual_seed(1)).to(
+        dtype
+    )
+    return (
+        x,
+        torch.tensor([0.1, 0.5, 0.9]),
+        image_latent,
+        torch.tensor([True, False, False]),
+        torch.tensor([False, False, True]),
+    )
 
 
 def plain(module):

@@ -14,10 +14,24 @@ from tests.counting import PeakBytes
 NETWORKS = {
     "released": FlowInOneConfig(),
     "few tokens": FlowInOneConfig(
-        latent_size=8, coarse_width=128, coarse_heads=4, coarse_mlp_width=64, coarse_blocks=33, fine_width=32, fine_blocks=3, fine_mlp_width=32
+        latent_size=8,
+        coarse_width=128,
+        coarse_heads=4,
+        coarse_mlp_width=64,
+        coarse_blocks=33,
+        fine_width=32,
+        fine_blocks=3,
+        fine_mlp_width=32,
     ),
     "small": FlowInOneConfig(
-        latent_size=16, coarse_width=128, coarse_heads=4, coarse_mlp_width=256, coarse_blocks=7, fine_width=96, fine_blocks=5, fine_mlp_width=192
+        latent_size=16,
+        coarse_width=128,
+        coarse_heads=4,
+        coarse_mlp_width=256,
+        coarse_blocks=7,
+        fine_width=96,
+        fine_blocks=5,
+        fine_mlp_width=192,
     ),
 }
 

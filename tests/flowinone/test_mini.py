@@ -98,7 +98,11 @@ def test_the_command_answers_with_it(pipe, tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "steps", "guidance"),
-    [((), mini.STEPS, mini.GUIDANCE_SCALE), (("--preset", "fast"), PRESETS["fast"].steps, mini.GUIDANCE_SCALE), (("--guidance", 3, "--steps", 2), 2, 3.0)],
+    [
+        ((), mini.STEPS, mini.GUIDANCE_SCALE),
+        (("--preset", "fast"), PRESETS["fast"].steps, mini.GUIDANCE_SCALE),
+        (("--guidance", 3, "--steps", 2), 2, 3.0),
+    ],
 )
 def test_the_command_asks_it_as_it_answers_best(tmp_path, given, steps, guidance):
     target = tmp_path / "answer.png"

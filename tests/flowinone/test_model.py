@@ -68,9 +68,19 @@ def test_the_released_manifest_is_the_networks_tensors_and_nothing_else():
 )
 def test_other_sizes_are_inferred_from_the_tensors_and_run(sizes):
     small = dict(
-        token_width=96, context_width=64, context_layers=2, context_mlp_width=96, reduced_widths=(32, 16, 8),
-        coarse_width=64, coarse_blocks=5, coarse_mlp_width=128, gate_width=16, fine_width=32, fine_blocks=3, fine_mlp_width=64,
-    )  # fmt: skip
+        token_width=96,
+        context_width=64,
+        context_layers=2,
+        context_mlp_width=96,
+        reduced_widths=(32, 16, 8),
+        coarse_width=64,
+        coarse_blocks=5,
+        coarse_mlp_width=128,
+        gate_width=16,
+        fine_width=32,
+        fine_blocks=3,
+        fine_mlp_width=64,
+    )
     config = FlowInOneConfig(**(small | sizes))
     model = FlowInOneModel.from_state_dict(FlowInOneModel(config).state_dict())
     assert model.config == config

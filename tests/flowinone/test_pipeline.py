@@ -19,7 +19,9 @@ def pipe(model_files):
 
 @pytest.fixture(scope="module")
 def prompts():
-    return [Image.open(tiny.FIXTURES / "preprocess" / f"{name}.png").convert("RGB") for name in ("wide", "tall", "small")]
+    return [
+        Image.open(tiny.FIXTURES / "preprocess" / f"{name}.png").convert("RGB") for name in ("wide", "tall", "small")
+    ]
 
 
 def as_tensor(images):
@@ -48,7 +50,9 @@ def test_a_batch_gives_what_its_members_give_alone_with_their_seeds(pipe, prompt
     bypass = [False, True, False]
     together = pipe(prompts, steps=3, generator=5, bypass=bypass, output_type="pt").images
     for i, prompt in enumerate(prompts):
-        alone = pipe(prompt, steps=3, generator=torch.Generator().manual_seed(5 + i), bypass=bypass[i], output_type="pt")
+        alone = pipe(
+            prompt, steps=3, generator=torch.Generator().manual_seed(5 + i), bypass=bypass[i], output_type="pt"
+        )
         # Guidance 7 enlarges float32's rounding, which depends on the batch's size.
         assert (together[i] - alone.images[0]).abs().max() < 1e-3
 
@@ -76,9 +80,7 @@ def test_without_a_generator_torchs_own_seed_decides(pipe, prompts):
 
 
 def test_output_types_show_one_picture(pipe, prompts):
-    outputs = {
-        kind: pipe(prompts[:2], steps=1, generator=0, output_type=kind).images for kind in ("pil", "np", "pt")
-    }
+    outputs = {kind: pipe(prompts[:2], steps=1, generator=0, output_type=kind).images for kind in ("pil", "np", "pt")}
     assert [image.size for image in outputs["pil"]] == [(256, 256)] * 2
     assert outputs["np"].shape == (2, 256, 256, 3)
     assert outputs["pt"].shape == (2, 3, 256, 256)
@@ -101,7 +103,9 @@ def test_saved_folder_keeps_head_counts(tmp_path, model_files):
     from safetensors.torch import load_file, save_file
 
     network = tmp_path / "four_heads.safetensors"
-    save_file(load_file(model_files["checkpoint"]), network, {"flowinone.config": '{"coarse_heads": 4, "context_heads": 8}'})
+    save_file(
+        load_file(model_files["checkpoint"]), network, {"flowinone.config": '{"coarse_heads": 4, "context_heads": 8}'}
+    )
     pipe = FlowInOnePipeline.from_single_files(**(model_files | {"checkpoint": network}))
     assert pipe.model.velocity_network.config.coarse_heads == 4
     pipe.save_pretrained(tmp_path / "saved")
@@ -182,13 +186,30 @@ def test_offloaded_parts_are_on_the_device_while_they_work(pipe, prompts, monkey
 
         return run
 
-    for part, method in (("vision", "forward"), ("vae", "encode"), ("model", "encode_prompt"), ("model", "velocity"), ("vae", "decode")):
+    for part, method in (
+        ("vision", "forward"),
+        ("vae", "encode"),
+        ("model", "encode_prompt"),
+        ("model", "velocity"),
+        ("vae", "decode"),
+    ):
         module = pipe.components[part]
         monkeypatch.setattr(module, method, watched(part, getattr(module, method)))
     pipe.enable_model_cpu_offload(device="cpu", gpu_id=0)
     assert pipe(prompts[0], steps=2, generator=3, output_type="latent").images.equal(expected)
     pipe(prompts[0], steps=1, generator=3)
-    assert [name for name, _ in worked] == ["vision", "vae", "model", "model", "model", "vision", "vae", "model", "model", "vae"]
+    assert [name for name, _ in worked] == [
+        "vision",
+        "vae",
+        "model",
+        "model",
+        "model",
+        "vision",
+        "vae",
+        "model",
+        "model",
+        "vae",
+    ]
     assert all(there == {name} for name, there in worked)
     assert set(places.values()) == {"cpu"}
 

@@ -153,7 +153,10 @@ def test_guidance_counts_within_its_interval_and_its_difference_serves_for_a_whi
     assert calls == [1, 2, 1, 2, 1]
 
 
-@pytest.mark.parametrize(("settings", "message"), [(dict(interval=(0.6, 0.4)), "0.6 to 0.4"), (dict(interval=(0, 1.2)), "0 to 1.2"), (dict(every=0), "every 0-th")])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [(dict(interval=(0.6, 0.4)), "0.6 to 0.4"), (dict(interval=(0, 1.2)), "0 to 1.2"), (dict(every=0), "every 0-th")],
+)
 def test_guidance_that_cannot_be_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         sampling.Guidance(7.0, **settings)

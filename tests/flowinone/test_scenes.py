@@ -219,8 +219,11 @@ def test_instructions_change_one_thing(training):
         if gone and new:
             (old,), (recolored,) = gone, new
             assert (old.shape, old.center, old.radius, old.texture) == (
-                recolored.shape, recolored.center, recolored.radius, recolored.texture
-            )  # fmt: skip
+                recolored.shape,
+                recolored.center,
+                recolored.radius,
+                recolored.texture,
+            )
             assert words[-1] == recolored.color
     assert set(kinds) == {(1, 0), (0, 1), (1, 1)} and min(kinds.values()) > 600
 
@@ -241,7 +244,9 @@ def test_marks_say_what_is_right(training):
             tips = [thing for thing in photo.things if math.dist(marks[0].tip, thing.center) < thing.radius]
             (old,) = tips
             assert set(photo.things) - set(answer.things) == {old}
-            assert isinstance(marks[0], MarkerArrow) and (planned.words in wording.MARKED.trained + wording.MARKED.kept) != bool(put)
+            assert isinstance(marks[0], MarkerArrow) and (
+                planned.words in wording.MARKED.trained + wording.MARKED.kept
+            ) != bool(put)
             for new in put:
                 assert (new.center, new.radius) == (old.center, old.radius) and new.shape != old.shape
                 assert f"{new.color} {new.shape}" in planned.words

@@ -11,9 +11,16 @@ from flowinone.model.prompt_encoder import StdNorm
 from flowinone.model.time import TimeDependentParameter, TimeLayerNorm, TimeRMSNorm, Times, network_time
 
 SMALL = dict(
-    latent_size=4, coarse_width=16, coarse_heads=2, coarse_blocks=3, coarse_mlp_width=16, gate_width=4, fine_width=8, fine_blocks=3,
+    latent_size=4,
+    coarse_width=16,
+    coarse_heads=2,
+    coarse_blocks=3,
+    coarse_mlp_width=16,
+    gate_width=4,
+    fine_width=8,
+    fine_blocks=3,
     fine_mlp_width=8,
-)  # fmt: skip
+)
 TAU = network_time(torch.tensor([0.0, 0.37, 1.0]))
 
 
@@ -44,7 +51,9 @@ def test_parameter_keeps_float32_accuracy(dtype):
     assert (values - in_float64(parameter, TAU)).abs().max() < 2e-6
 
 
-@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 2**-21), (torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
+@pytest.mark.parametrize(
+    ("dtype", "rounding"), [(torch.float32, 2**-21), (torch.bfloat16, 2**-8), (torch.float16, 2**-11)]
+)
 def test_norms_are_exact_up_to_the_output_dtypes_rounding(dtype, rounding):
     x = (30 * torch.randn(3, 7, 512, generator=torch.Generator().manual_seed(1))).to(dtype)
     exact = x.double()
@@ -58,7 +67,10 @@ def test_norms_are_exact_up_to_the_output_dtypes_rounding(dtype, rounding):
     weight, bias = in_float64(layer_norm.weight, TAU)[:, None], in_float64(layer_norm.bias, TAU)[:, None]
     reference = normed * weight + bias
     # The sum may cancel: allow the rounding of its terms.
-    assert ((layer_norm(x, Times(TAU)) - reference).abs() <= rounding * reference.abs() + 2e-6 * (normed * weight).abs() + 1e-6).all()
+    assert (
+        (layer_norm(x, Times(TAU)) - reference).abs()
+        <= rounding * reference.abs() + 2e-6 * (normed * weight).abs() + 1e-6
+    ).all()
 
     std_norm = randomised(StdNorm(512), dtype)
     reference = std_norm.gain.double() * (exact - exact.mean(-1, keepdim=True)) / (exact.std(-1, keepdim=True) + 1e-5)
@@ -89,7 +101,9 @@ def test_values_made_at_once_are_those_made_one_by_one(dtype):
 
 def test_values_follow_their_parameters():
     network = VelocityNetwork(FlowInOneConfig(**SMALL))
-    assert set(network.time_dependent) == {module for module in network.modules() if isinstance(module, TimeDependentParameter)}
+    assert set(network.time_dependent) == {
+        module for module in network.modules() if isinstance(module, TimeDependentParameter)
+    }
     twin = copy.deepcopy(network)
     assert twin.time_dependent[0] is not network.time_dependent[0]
     before = Times(TAU, network.time_dependent).values

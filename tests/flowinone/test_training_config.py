@@ -13,7 +13,9 @@ LEAST = ["out=run", "data=[pairs]", "checkpoint=a.pth", "vision=b", "vae=c"]
 
 def test_a_file_and_changes_make_a_configuration(tmp_path):
     file = tmp_path / "run.yaml"
-    file.write_text("out: run\ndata: [pairs, {path: more, weight: 3}]\ncheckpoint: a.pth\nvision: b\nvae: c\nlora: {rank: 4}\n")
+    file.write_text(
+        "out: run\ndata: [pairs, {path: more, weight: 3}]\ncheckpoint: a.pth\nvision: b\nvae: c\nlora: {rank: 4}\n"
+    )
     config = read_config(file, ["learning_rate=1e-4", "lora.alpha=8", "mode=lora", "betas=[0.9, 0.95]", "precision=no"])
     assert config.data == (Source("pairs", 1), Source("more", 3.0))
     assert (config.learning_rate, config.lora.rank, config.lora.alpha, config.betas) == (1e-4, 4, 8.0, (0.9, 0.95))

@@ -57,10 +57,21 @@ def fields(files, tmp_path):
     """A run's fields as a YAML file and changes to it."""
     folder, models = files
     settings = {
-        "out": str(tmp_path / "run"), "data": [str(folder / "pairs")], **{name: str(path) for name, path in models.items()},
-        "steps": 4, "batch_size": 2, "warmup": 0, "learning_rate": 1e-3, "ema": 0.9, "workers": 0, "log_every": 1,
-        "checkpoint_every": 2, "sample_every": 100, "null_probability": 0.3, "contrastive_weight": 0,
-    }  # fmt: skip
+        "out": str(tmp_path / "run"),
+        "data": [str(folder / "pairs")],
+        **{name: str(path) for name, path in models.items()},
+        "steps": 4,
+        "batch_size": 2,
+        "warmup": 0,
+        "learning_rate": 1e-3,
+        "ema": 0.9,
+        "workers": 0,
+        "log_every": 1,
+        "checkpoint_every": 2,
+        "sample_every": 100,
+        "null_probability": 0.3,
+        "contrastive_weight": 0,
+    }
 
     def make(**changes):
         file = tmp_path / "run.yaml"
@@ -111,7 +122,10 @@ def test_source_steps_teach_the_prompt_encoder_to_guess(fields, files, tmp_path)
     run(fields(steps=14, source_weight=0.5, **learning), on_step=lambda step, terms: seen.append(set(terms)))
     assert seen[12:] == [{"loss", "flow", "kl"}, {"loss", "flow", "kl", "source"}]
     after, _ = load_network(tmp_path / "run" / "flowinone.safetensors")
-    assert not torch.equal(after["velocity_network.coarse.blocks.0.mlp.w0.weight"], before["velocity_network.coarse.blocks.0.mlp.w0.weight"])
+    assert not torch.equal(
+        after["velocity_network.coarse.blocks.0.mlp.w0.weight"],
+        before["velocity_network.coarse.blocks.0.mlp.w0.weight"],
+    )
 
 
 def test_stopping_saves_the_state_after_the_step(fields, tmp_path):
@@ -143,9 +157,19 @@ def in_two_processes(program, tmp_path, *arguments):
     """A program's two processes, begun."""
     file = tmp_path / "program.py"
     file.write_text(program, encoding="utf-8")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--master-port=0",
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0",
+    ]
     place = dict(cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, text=True)
-    return subprocess.Popen([*command, str(file), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **place)
+    return subprocess.Popen(
+        [*command, str(file), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **place
+    )
 
 
 def end_of(processes):
@@ -205,7 +229,9 @@ if rank == 0:
 distributed.destroy_process_group()
 """
     mean = float(re.search(r"mean ([\d.]+)", end_of(in_two_processes(program, tmp_path)))[1])
-    whole = losses.contrastive_loss(tiny.fixture_input("ctx_feat", (4, 4096)), tiny.fixture_input("img_feat", (4, 4096)), 10.0)
+    whole = losses.contrastive_loss(
+        tiny.fixture_input("ctx_feat", (4, 4096)), tiny.fixture_input("img_feat", (4, 4096)), 10.0
+    )
     assert mean == pytest.approx(float(whole), abs=2e-6)
 
 
@@ -241,7 +267,10 @@ def test_recomputing_changes_memory_and_not_the_gradients(fields):
     gradients = []
     for again in (False, True):
         objective = build(read_config(fields(gradient_checkpointing=again)))
-        batch = {name: tiny.fixture_input(name, (2, 3, side, side), 0.3) for name, side in (("vision", 384), ("image", 256), ("target", 256))}
+        batch = {
+            name: tiny.fixture_input(name, (2, 3, side, side), 0.3)
+            for name, side in (("vision", 384), ("image", 256), ("target", 256))
+        }
         batch["bypass"] = torch.tensor([False, True])
         chance = Chance.draw(config.seed, 0, 2, objective.model.config.latent_shape, 0.0)
         loss, _ = objective(batch, chance)
@@ -270,7 +299,9 @@ def test_a_full_disk_leaves_the_last_state(tmp_path, fields, refused):
     states = tmp_path / "run" / "states"
     sizes = {file.name: file.stat().st_size for file in (states / "step_00000002").iterdir()}
     assert sizes["optimizer.pt"] > sizes["weights.safetensors"] + 1000
-    with no_file_above(sizes["weights.safetensors"] - 1000 if refused == "weights" else sizes["weights.safetensors"] + 500):
+    with no_file_above(
+        sizes["weights.safetensors"] - 1000 if refused == "weights" else sizes["weights.safetensors"] + 500
+    ):
         with pytest.raises(snapshots.SnapshotError, match="step_00000004 could not be written.*goes on from step 2"):
             run(fields(steps=4))
     assert [entry.name for entry in states.iterdir()] == ["step_00000002"]
@@ -288,7 +319,9 @@ def test_a_full_disk_leaves_the_last_result(tmp_path, fields, files):
 def test_results_are_read_by_whoever_reads_other_files(tmp_path):
     plain = tmp_path / "plain.txt"
     plain.touch()
-    assert write_weights(tmp_path / "result.safetensors", {"a": torch.zeros(1)}, {}).stat().st_mode == plain.stat().st_mode
+    assert (
+        write_weights(tmp_path / "result.safetensors", {"a": torch.zeros(1)}, {}).stat().st_mode == plain.stat().st_mode
+    )
 
 
 def test_a_run_that_starts_anew_keeps_the_states_of_the_one_before(tmp_path, fields):
@@ -303,28 +336,60 @@ def test_a_run_that_starts_anew_keeps_the_states_of_the_one_before(tmp_path, fie
 
 def target_features(width=32, hidden=64, side=64, layers=2):
     """The published file's `open_clip*` tensors, of a small tower."""
-    block = {"norm1": (width,), "attn.qkv": (3 * width, width), "attn.proj": (width, width), "norm2": (width,), "mlp.fc1": (48, width), "mlp.fc2": (width, 48)}
-    pool = {"q": (width, width), "kv": (2 * width, width), "proj": (width, width), "norm": (width,), "mlp.fc1": (48, width), "mlp.fc2": (width, 48)}
+    block = {
+        "norm1": (width,),
+        "attn.qkv": (3 * width, width),
+        "attn.proj": (width, width),
+        "norm2": (width,),
+        "mlp.fc1": (48, width),
+        "mlp.fc2": (width, 48),
+    }
+    pool = {
+        "q": (width, width),
+        "kv": (2 * width, width),
+        "proj": (width, width),
+        "norm": (width,),
+        "mlp.fc1": (48, width),
+        "mlp.fc2": (width, 48),
+    }
     parts = {f"blocks.{layer}.{name}": shape for layer in range(layers) for name, shape in block.items()}
-    parts |= {f"attn_pool.{name}": shape for name, shape in pool.items()} | {"patch_embed.proj": (width, 3, 16, 16), "norm": (width,)}
+    parts |= {f"attn_pool.{name}": shape for name, shape in pool.items()} | {
+        "patch_embed.proj": (width, 3, 16, 16),
+        "norm": (width,),
+    }
     named = {f"open_clip.visual.trunk.{name}": shape for name, shape in parts.items()}
-    named |= {"open_clip_output.fc1": (hidden, width), "open_clip_output.norm": (hidden,), "open_clip_output.fc2": (4096, hidden)}
-    shapes = {f"{name}.weight": shape for name, shape in named.items()} | {f"{name}.bias": shape[:1] for name, shape in named.items()}
-    shapes |= {"open_clip.visual.trunk.pos_embed": (1, (side // 16) ** 2, width), "open_clip.visual.trunk.attn_pool.latent": (1, 1, width)}
-    return {name: tiny.weight(name, shape) for name, shape in shapes.items()} | {"open_clip.logit_scale": torch.tensor(4.0)}
+    named |= {
+        "open_clip_output.fc1": (hidden, width),
+        "open_clip_output.norm": (hidden,),
+        "open_clip_output.fc2": (4096, hidden),
+    }
+    shapes = {f"{name}.weight": shape for name, shape in named.items()} | {
+        f"{name}.bias": shape[:1] for name, shape in named.items()
+    }
+    shapes |= {
+        "open_clip.visual.trunk.pos_embed": (1, (side // 16) ** 2, width),
+        "open_clip.visual.trunk.attn_pool.latent": (1, 1, width),
+    }
+    return {name: tiny.weight(name, shape) for name, shape in shapes.items()} | {
+        "open_clip.logit_scale": torch.tensor(4.0)
+    }
 
 
 def test_the_contrastive_term_trains_its_head_and_leaves_its_tower(fields, tmp_path):
     extra = target_features()
     save_file(tiny.network_weights() | extra, tmp_path / "public.safetensors")
     seen = []
-    run(fields(checkpoint=str(tmp_path / "public.safetensors"), steps=2, contrastive_weight=1.0), on_step=lambda step, terms: seen.append(terms))
+    run(
+        fields(checkpoint=str(tmp_path / "public.safetensors"), steps=2, contrastive_weight=1.0),
+        on_step=lambda step, terms: seen.append(terms),
+    )
     assert [set(terms) for terms in seen] == [{"loss", "flow", "kl", "contrastive"}] * 2
     assert all(0 < terms["contrastive"] < 10 for terms in seen)
     written = load_file(tmp_path / "run" / "flowinone.safetensors")
     assert {name for name in extra if not written[name].equal(extra[name])} == {
-        "open_clip.logit_scale", *(name for name in extra if name.startswith("open_clip_output."))
-    }  # fmt: skip
+        "open_clip.logit_scale",
+        *(name for name in extra if name.startswith("open_clip_output.")),
+    }
 
 
 def test_target_features_are_those_of_the_plain_tower():
@@ -345,18 +410,32 @@ def test_target_features_are_those_of_the_plain_tower():
     def mlp(x, name):
         return linear(F.gelu(linear(x, f"{name}.fc1")), f"{name}.fc2")
 
-    x = F.conv2d(pixels, trunk["patch_embed.proj.weight"], trunk["patch_embed.proj.bias"], stride=16).flatten(2).transpose(1, 2)
+    x = (
+        F.conv2d(pixels, trunk["patch_embed.proj.weight"], trunk["patch_embed.proj.bias"], stride=16)
+        .flatten(2)
+        .transpose(1, 2)
+    )
     x = x + trunk["pos_embed"]
     for layer in range(2):
         block = f"blocks.{layer}"
-        x = x + linear(attention(*linear(norm(x, f"{block}.norm1"), f"{block}.attn.qkv").chunk(3, dim=-1)), f"{block}.attn.proj")
+        x = x + linear(
+            attention(*linear(norm(x, f"{block}.norm1"), f"{block}.attn.qkv").chunk(3, dim=-1)), f"{block}.attn.proj"
+        )
         x = x + mlp(norm(x, f"{block}.norm2"), f"{block}.mlp")
     keys, values = linear(norm(x, "norm"), "attn_pool.kv").chunk(2, dim=-1)
-    x = linear(attention(linear(trunk["attn_pool.latent"].expand(2, -1, -1), "attn_pool.q"), keys, values), "attn_pool.proj")
+    x = linear(
+        attention(linear(trunk["attn_pool.latent"].expand(2, -1, -1), "attn_pool.q"), keys, values), "attn_pool.proj"
+    )
     x = (x + mlp(norm(x, "attn_pool.norm"), "attn_pool.mlp"))[:, 0]
-    trunk |= {name.removeprefix("open_clip_output."): tensor for name, tensor in tensors.items() if name.startswith("open_clip_output.")}
+    trunk |= {
+        name.removeprefix("open_clip_output."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("open_clip_output.")
+    }
     hidden = F.gelu(linear(x, "fc1"))
-    hidden = F.layer_norm(hidden, hidden.shape[-1:], tensors["open_clip_output.norm.weight"], tensors["open_clip_output.norm.bias"])
+    hidden = F.layer_norm(
+        hidden, hidden.shape[-1:], tensors["open_clip_output.norm.weight"], tensors["open_clip_output.norm.bias"]
+    )
     features, temperature = TargetFeatures.from_checkpoint(tensors)(pixels)
     torch.testing.assert_close(features, linear(hidden, "fc2"), atol=1e-5, rtol=1e-4)
     assert temperature == 4
@@ -400,11 +479,26 @@ def test_a_network_from_scratch_learns_from_scenes(fields, files, tmp_path):
     shape = dataclasses.asdict(FlowInOneModel.from_state_dict(tiny.network_weights()).config)
     result = run(
         fields(
-            mode="scratch", checkpoint="", vision="", network=shape, train_vision=True, steps=2, data=["scenes:doodle,wind"],
-            tower=dict(hidden_size=48, num_hidden_layers=1, num_attention_heads=16, image_size=384, patch_size=16,
-                       num_image_tokens=576, projection_dim=96, mlp_ratio=2, depth=2),
+            mode="scratch",
+            checkpoint="",
+            vision="",
+            network=shape,
+            train_vision=True,
+            steps=2,
+            data=["scenes:doodle,wind"],
+            tower=dict(
+                hidden_size=48,
+                num_hidden_layers=1,
+                num_attention_heads=16,
+                image_size=384,
+                patch_size=16,
+                num_image_tokens=576,
+                projection_dim=96,
+                mlp_ratio=2,
+                depth=2,
+            ),
         )
-    )  # fmt: skip
+    )
     assert [file.name for file in result.files] == ["flowinone.safetensors", "vision.safetensors"]
     pipeline = FlowInOnePipeline.from_single_files(*result.files, files[1]["vae"])
     pipeline.set_progress_bar_config(disable=True)
@@ -416,7 +510,9 @@ def test_a_network_from_scratch_learns_from_scenes(fields, files, tmp_path):
 def test_a_prompt_encoder_may_stay_as_it_is(fields, files):
     (network,) = run(fields(steps=2, train_prompt=False)).files
     (before, _), (after, _) = (load_network(file, torch.float32) for file in (files[1]["checkpoint"], network))
-    assert {name.partition(".")[0] for name in after if not torch.equal(after[name], before[name])} == {"velocity_network"}
+    assert {name.partition(".")[0] for name in after if not torch.equal(after[name], before[name])} == {
+        "velocity_network"
+    }
 
 
 def test_another_kind_of_run_in_the_same_folder_is_refused(fields):
@@ -438,7 +534,14 @@ def test_muon_moves_the_matrices_and_adamw_everything_else(fields):
     by_tensor = {id(parameter): name for name, parameter in objective.named_parameters()}
     turned = {by_tensor[id(p)] for group in muon.param_groups for p in group["params"]}
     others = {by_tensor[id(p)] for group in adamw.param_groups for p in group["params"]}
-    assert turned | others == {name for name, p in objective.named_parameters() if p.requires_grad} and not turned & others
+    assert (
+        turned | others == {name for name, p in objective.named_parameters() if p.requires_grad} and not turned & others
+    )
     assert "model.velocity_network.coarse.blocks.0.mlp.w0.weight" in turned
-    assert not any("positions" in name or "nodecay" in name or "prompt_encoder" in name or name.endswith("bias") for name in turned)
-    assert all("nodecay_" in by_tensor[id(p)] for p in adamw.param_groups[1]["params"]) and adamw.param_groups[1]["weight_decay"] == 0
+    assert not any(
+        "positions" in name or "nodecay" in name or "prompt_encoder" in name or name.endswith("bias") for name in turned
+    )
+    assert (
+        all("nodecay_" in by_tensor[id(p)] for p in adamw.param_groups[1]["params"])
+        and adamw.param_groups[1]["weight_decay"] == 0
+    )

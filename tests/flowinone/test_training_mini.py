@@ -41,14 +41,36 @@ from scripts.train_mini import spread
 
 COUNT = 40
 TOWER = dict(
-    hidden_size=32, num_hidden_layers=1, num_attention_heads=2, patch_size=16, image_size=64, mlp_ratio=2.0,
-    projection_dim=32, depth=2, num_image_tokens=16,
-)  # fmt: skip
+    hidden_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    patch_size=16,
+    image_size=64,
+    mlp_ratio=2.0,
+    projection_dim=32,
+    depth=2,
+    num_image_tokens=16,
+)
 NETWORK = dict(
-    token_count=16, token_width=32, context_length=4, context_width=32, context_layers=1, context_heads=2,
-    context_mlp_width=32, reduced_widths=[8], latent_size=8, coarse_width=32, coarse_heads=2, coarse_blocks=3,
-    coarse_mlp_width=32, gate_width=8, fine_width=16, fine_blocks=3, fine_mlp_width=16, fine_kernel=3,
-)  # fmt: skip
+    token_count=16,
+    token_width=32,
+    context_length=4,
+    context_width=32,
+    context_layers=1,
+    context_heads=2,
+    context_mlp_width=32,
+    reduced_widths=[8],
+    latent_size=8,
+    coarse_width=32,
+    coarse_heads=2,
+    coarse_blocks=3,
+    coarse_mlp_width=32,
+    gate_width=8,
+    fine_width=16,
+    fine_blocks=3,
+    fine_mlp_width=16,
+    fine_kernel=3,
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +90,31 @@ def files(cache, tmp_path_factory):
     """An autoencoder and a tower, trained for a moment."""
     folder = tmp_path_factory.mktemp("parts")
     config = AutoencoderConfig(str(folder / "vae"), widths=(8, 8, 16, 16), groups=4, steps=4, batch_size=1, bf16=False)
-    schooling = ReadingConfig(str(folder / "reading"), TOWER, word_steps=2, word_batch_size=8, steps=2, batch_size=8, bf16=False)
+    schooling = ReadingConfig(
+        str(folder / "reading"), TOWER, word_steps=2, word_batch_size=8, steps=2, batch_size=8, bf16=False
+    )
     return {"vae": str(train_autoencoder(config, cache)), "vision": str(train_reading(schooling, cache))}
 
 
 def settings(out, files, **changes) -> TrainingConfig:
     fields = dict(
-        out=str(out), data=["scenes:"], mode="scratch", network=NETWORK, steps=4, batch_size=4, warmup=0, seed=3,
-        learning_rate=1e-3, ema=0.9, workers=0, cache=COUNT, kl_weight=0.0, log_every=1, checkpoint_every=2, **files,
-    )  # fmt: skip
+        out=str(out),
+        data=["scenes:"],
+        mode="scratch",
+        network=NETWORK,
+        steps=4,
+        batch_size=4,
+        warmup=0,
+        seed=3,
+        learning_rate=1e-3,
+        ema=0.9,
+        workers=0,
+        cache=COUNT,
+        kl_weight=0.0,
+        log_every=1,
+        checkpoint_every=2,
+        **files,
+    )
     file = out.with_suffix(".json")
     file.write_text(json.dumps(fields | changes), encoding="utf-8")
     return read_config(file)
@@ -153,7 +191,14 @@ def test_a_cache_and_the_contrastive_term_exclude_each_other(tmp_path, files):
 
 def test_an_autoencoder_learns_goes_on_and_writes_a_file_that_loaders_take(cache, tmp_path):
     config = AutoencoderConfig(
-        str(tmp_path / "vae"), widths=(16, 16, 16, 16), groups=4, steps=30, batch_size=2, warmup=5, checkpoint_every=15, bf16=False
+        str(tmp_path / "vae"),
+        widths=(16, 16, 16, 16),
+        groups=4,
+        steps=30,
+        batch_size=2,
+        warmup=5,
+        checkpoint_every=15,
+        bf16=False,
     )
     pixels = torch.tensor(cache["target"][:8]).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
@@ -188,7 +233,8 @@ def test_a_decoder_learns_alone_and_latents_stay_what_they_are(cache, files, tmp
     pixels = torch.tensor(cache["target"][:16]).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = latents_of_moments(torch.tensor(cache["target_encoded"][:16]).float(), None)
     errors = [
-        (2 * decode_latents(autoencoder_from_state_dict(tensors, **layout), latents) - 1 - pixels).abs().mean() for tensors in (before, after)
+        (2 * decode_latents(autoencoder_from_state_dict(tensors, **layout), latents) - 1 - pixels).abs().mean()
+        for tensors in (before, after)
     ]
     assert errors[1] < 0.9 * errors[0]
 
@@ -208,12 +254,17 @@ def test_normalising_changes_the_latents_and_not_the_pictures():
     torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-4)
     torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(4), rtol=1e-3, atol=0)
     # The noise grows with the latents.
-    torch.testing.assert_close(after.std / after.mean.std(dim=(0, 2, 3))[:, None, None], before.std / before.mean.std(dim=(0, 2, 3))[:, None, None])
+    torch.testing.assert_close(
+        after.std / after.mean.std(dim=(0, 2, 3))[:, None, None],
+        before.std / before.mean.std(dim=(0, 2, 3))[:, None, None],
+    )
 
 
 def test_an_autoencoder_keeps_its_pictures_under_the_public_names():
     vae = fresh_autoencoder(AutoencoderConfig("", widths=(8, 8, 16, 16), groups=4)).eval()
-    again = autoencoder_from_state_dict({name: tensor.clone() for name, tensor in ldm_tensors(vae).items()}, norm_num_groups=4)
+    again = autoencoder_from_state_dict(
+        {name: tensor.clone() for name, tensor in ldm_tensors(vae).items()}, norm_num_groups=4
+    )
     pixels = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(again(pixels).sample, vae(pixels).sample)
@@ -230,11 +281,21 @@ def test_a_tower_learns_words_and_its_file_says_its_heads(cache, tmp_path, caplo
     monkeypatch.setattr(reading, "_SPREADING", 1e6)
     tower = TOWER | dict(hidden_size=64, num_hidden_layers=2, projection_dim=64)
     config = ReadingConfig(
-        str(tmp_path / "reading"), tower, word_steps=150, word_batch_size=64, steps=1, batch_size=4, warmup=10, learning_rate=2e-3, bf16=False
+        str(tmp_path / "reading"),
+        tower,
+        word_steps=150,
+        word_batch_size=64,
+        steps=1,
+        batch_size=4,
+        warmup=10,
+        learning_rate=2e-3,
+        bf16=False,
     )
     with caplog.at_level("INFO", "flowinone.training"):
         file = train_reading(config, cache)
-    losses = [float(record.message.split("loss ")[1].split()[0]) for record in caplog.records if " loss " in record.message]
+    losses = [
+        float(record.message.split("loss ")[1].split()[0]) for record in caplog.records if " loss " in record.message
+    ]
     assert losses[-1] < 0.8 * losses[0]
     tensors, settings = load_vision(file)
     assert VisionEncoder.from_state_dict(tensors, **settings).config.num_attention_heads == 2
@@ -250,7 +311,16 @@ def whole_and_resumed(learn, config, cache):
 
 
 def test_a_stopped_reading_goes_on_exactly(cache, tmp_path):
-    config = ReadingConfig(str(tmp_path / "whole"), TOWER, word_steps=2, word_batch_size=8, steps=2, batch_size=8, checkpoint_every=2, bf16=False)
+    config = ReadingConfig(
+        str(tmp_path / "whole"),
+        TOWER,
+        word_steps=2,
+        word_batch_size=8,
+        steps=2,
+        batch_size=8,
+        checkpoint_every=2,
+        bf16=False,
+    )
     whole, resumed = (load_file(file) for file in whole_and_resumed(train_reading, config, cache))
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-5)
@@ -266,7 +336,10 @@ def test_guesses_count_where_a_prompt_changes_something(task):
         assert counts.min() == np.float16(0.1) and counts.max() == 1
         for thing in scene.things:
             column, row = (int(along * 32) for along in thing.center)
-            assert (shapes[row, column], colors[row, column]) == (1 + [*SHAPES].index(thing.shape), 1 + [*COLORS].index(thing.color))
+            assert (shapes[row, column], colors[row, column]) == (
+                1 + [*SHAPES].index(thing.shape),
+                1 + [*COLORS].index(thing.color),
+            )
             assert counts[row, column] == (np.float16(0.4) if photo and thing in photo.things else 1)
         for thing in photo.things if photo else ():
             column, row = (int(along * 32) for along in thing.center)
@@ -287,11 +360,20 @@ def network(cache, files, tmp_path_factory):
 
 def test_guesses_get_better_and_the_velocity_network_stays(cache, files, network, tmp_path, caplog):
     config = GuessingConfig(
-        str(tmp_path / "guessing"), network, files["vision"], steps=200, batch_size=16, warmup=5, learning_rate=5e-3, bf16=False
+        str(tmp_path / "guessing"),
+        network,
+        files["vision"],
+        steps=200,
+        batch_size=16,
+        warmup=5,
+        learning_rate=5e-3,
+        bf16=False,
     )
     with caplog.at_level("INFO", "flowinone.training"):
         trained, tower = train_guessing(config, [cache])
-    losses = [float(record.message.split("  loss ")[1].split()[0]) for record in caplog.records if "  loss " in record.message]
+    losses = [
+        float(record.message.split("  loss ")[1].split()[0]) for record in caplog.records if "  loss " in record.message
+    ]
     assert losses[-1] < 0.7 * losses[0]
     before, after = load_file(network), load_file(trained)
     moved = {name for name, tensor in before.items() if not tensor.equal(after[name])}
@@ -303,14 +385,25 @@ def test_guesses_get_better_and_the_velocity_network_stays(cache, files, network
 
 def test_what_stands_where_can_be_read_from_guesses(cache, files, network, tmp_path, caplog):
     config = GuessingConfig(
-        str(tmp_path / "guessing"), network, files["vision"], steps=150, batch_size=16, warmup=5, learning_rate=5e-3, bf16=False,
-        reading_weight=1.0, reading_steps=100,
-    )  # fmt: skip
+        str(tmp_path / "guessing"),
+        network,
+        files["vision"],
+        steps=150,
+        batch_size=16,
+        warmup=5,
+        learning_rate=5e-3,
+        bf16=False,
+        reading_weight=1.0,
+        reading_steps=100,
+    )
     with caplog.at_level("INFO", "flowinone.training"):
         train_guessing(config, [cache])
     lines = [record.message for record in caplog.records if "  loss " in record.message]
     learnt, read = ([line for line in lines if ("guess " in line) == guessed] for guessed in (False, True))
-    errors = [float(line.split("loss ")[1].split()[0]) for line in learnt], [float(line.split("read ")[1].split()[0]) for line in read]
+    errors = (
+        [float(line.split("loss ")[1].split()[0]) for line in learnt],
+        [float(line.split("read ")[1].split()[0]) for line in read],
+    )
     assert [len(each) for each in errors] == [2, 3]
     for each in errors:
         assert each[-1] < 0.9 * each[0]
@@ -318,16 +411,26 @@ def test_what_stands_where_can_be_read_from_guesses(cache, files, network, tmp_p
 
 def test_a_new_prompt_encoder_takes_the_old_ones_place(cache, files, network, tmp_path):
     config = GuessingConfig(
-        str(tmp_path / "guessing"), network, files["vision"], dict(context_length=16, reduced_widths=[4]), steps=1, batch_size=4, bf16=False
+        str(tmp_path / "guessing"),
+        network,
+        files["vision"],
+        dict(context_length=16, reduced_widths=[4]),
+        steps=1,
+        batch_size=4,
+        bf16=False,
     )
     (before, _), (after, layout) = (load_network(file) for file in (network, train_guessing(config, [cache])[0]))
-    assert (layout.context_length, layout.reduced_widths) == (16, (4,)) and layout.coarse_heads == NETWORK["coarse_heads"]
+    assert (layout.context_length, layout.reduced_widths) == (16, (4,)) and layout.coarse_heads == NETWORK[
+        "coarse_heads"
+    ]
     assert all(tensor.equal(after[name]) for name, tensor in before.items() if name.startswith("velocity_network."))
 
 
 def test_guessing_takes_pairs_of_all_caches(files, network, cache, tmp_path, monkeypatch):
     looked_up = []
-    monkeypatch.setattr(guessing, "rows", lambda arrays, numbers: looked_up.append((arrays, numbers)) or rows(arrays, numbers))
+    monkeypatch.setattr(
+        guessing, "rows", lambda arrays, numbers: looked_up.append((arrays, numbers)) or rows(arrays, numbers)
+    )
     config = GuessingConfig(str(tmp_path / "guessing"), network, files["vision"], steps=3, batch_size=16, bf16=False)
     train_guessing(config, [cache, cache])
     assert all([len(array) for array in arrays] == [COUNT, COUNT] for arrays, _ in looked_up)
@@ -344,9 +447,17 @@ def test_rows_are_counted_on_from_array_to_array():
 
 def test_stopped_guessing_goes_on_exactly(cache, files, network, tmp_path):
     config = GuessingConfig(
-        str(tmp_path / "whole"), network, files["vision"], steps=4, batch_size=8, warmup=1, checkpoint_every=2, bf16=False,
-        reading_weight=0.5, reading_steps=2,
-    )  # fmt: skip
+        str(tmp_path / "whole"),
+        network,
+        files["vision"],
+        steps=4,
+        batch_size=8,
+        warmup=1,
+        checkpoint_every=2,
+        bf16=False,
+        reading_weight=0.5,
+        reading_steps=2,
+    )
     for written in zip(*whole_and_resumed(train_guessing, config, [cache])):
         whole, resumed = map(load_file, written)
         for name, tensor in whole.items():
@@ -356,7 +467,8 @@ def test_stopped_guessing_goes_on_exactly(cache, files, network, tmp_path):
 def test_another_spread_leaves_the_guesses_as_they_are(tmp_path):
     tokens = torch.randn(2, 144, 256, generator=torch.Generator().manual_seed(0))
     (mean, _), (same, logvar) = (
-        stored_network(file).encode_prompt(tokens) for file in (mini.NETWORK, spread(mini.NETWORK, tmp_path / "wide.safetensors", 0.5))
+        stored_network(file).encode_prompt(tokens)
+        for file in (mini.NETWORK, spread(mini.NETWORK, tmp_path / "wide.safetensors", 0.5))
     )
     assert torch.equal(mean, same)
     # In half precision.

@@ -58,7 +58,15 @@ def server(tmp_path_factory):
     paths.write_text(json.dumps({"tests": {"base_path": str(elsewhere), "flowinone": "."}}), encoding="utf-8")
     python = os.environ.get("FLOWINONE_COMFYUI_PYTHON", sys.executable)
     shutil.copytree(Path(__file__).parent / "inspector", base / "custom_nodes" / "inspector")
-    arguments = ("--extra-model-paths-config", str(paths), "--whitelist-custom-nodes", PACK_NAME, "inspector", "--preview-method", "latent2rgb")
+    arguments = (
+        "--extra-model-paths-config",
+        str(paths),
+        "--whitelist-custom-nodes",
+        PACK_NAME,
+        "inspector",
+        "--preview-method",
+        "latent2rgb",
+    )
     with ComfyServer(comfyui, python, base, arguments=arguments) as running:
         yield running
 
@@ -116,13 +124,17 @@ def answer(client):
             "sampler": node("KSamplerSelect", sampler_name=sampler),
             "sigmas": node("BasicScheduler", model=["load", 0], scheduler="simple", steps=steps, denoise=1.0),
             "sample": node(
-                "SamplerCustomAdvanced", noise=["encode", 2], guider=["guider", 0], sampler=["sampler", 0],
-                sigmas=["sigmas", 0], latent_image=["encode", 3],
+                "SamplerCustomAdvanced",
+                noise=["encode", 2],
+                guider=["guider", 0],
+                sampler=["sampler", 0],
+                sigmas=["sigmas", 0],
+                latent_image=["encode", 3],
             ),
             "decode": node("VAEDecode", samples=["sample", 0], vae=["load", 2]),
             "save": node("SaveImage", images=["decode", 0], filename_prefix=filename),
             **(nodes or {}),
-        }  # fmt: skip
+        }
         ((_, content),) = client.images(client.run(graph, on_event))
         return np.asarray(Image.open(io.BytesIO(content))).astype(float)
 
@@ -136,9 +148,16 @@ def own(client, answer):
     def run(steps=4, cfg=7.0, solver="euler", nodes=None, on_event=None, filename="own", **settings):
         chosen = dict(seed=0, bypass=False, sample_posterior=False) | settings
         sampler = node(
-            "FlowInOneSampler", model=["load", 0], encoder=["load", 1], vae=["load", 2], image=["photo", 0],
-            steps=steps, guidance_scale=cfg, solver=solver, **chosen,
-        )  # fmt: skip
+            "FlowInOneSampler",
+            model=["load", 0],
+            encoder=["load", 1],
+            vae=["load", 2],
+            image=["photo", 0],
+            steps=steps,
+            guidance_scale=cfg,
+            solver=solver,
+            **chosen,
+        )
         return answer(nodes={"sample": sampler, **(nodes or {})}, on_event=on_event, filename=filename)
 
     return run

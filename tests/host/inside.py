@@ -32,7 +32,9 @@ def pack(module: str):
     """A module of the pack, which is loaded as ComfyUI loads it: under a name that is not its own."""
     if "pack" not in sys.modules:
         root = HERE.parents[1]
-        spec = importlib.util.spec_from_file_location("pack", root / "__init__.py", submodule_search_locations=[str(root)])
+        spec = importlib.util.spec_from_file_location(
+            "pack", root / "__init__.py", submodule_search_locations=[str(root)]
+        )
         sys.modules["pack"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules["pack"])
     return importlib.import_module(f"pack.{module}")
@@ -53,7 +55,9 @@ def start(batch):
 
 def own_answer(model, batch):
     source, image_latent = start(batch)
-    return pack("comfyui_flowinone.sampling").sample(model, source, image_latent, [False] * batch, 2, pack("flowinone.sampling").Guidance(3.0), "euler")
+    return pack("comfyui_flowinone.sampling").sample(
+        model, source, image_latent, [False] * batch, 2, pack("flowinone.sampling").Guidance(3.0), "euler"
+    )
 
 
 def native_answer(model, batch):
@@ -71,8 +75,16 @@ def low_vram() -> dict:
     """Weights that stay behind and come a layer at a time, with a LoRA on top, against weights that are all there."""
     patched = model()
     # A matrix, and what is in no layer of ComfyUI's: a table of positions and what follows time.
-    names = ("coarse.blocks.0.mlp.w0.weight", "fine.input_layer.positions.table", "coarse.blocks.0.mlp.norm.scale.param0")
-    stored = {name: tensor for name, tensor in patched.model.state_dict().items() if name.removeprefix("diffusion_model.") in names}
+    names = (
+        "coarse.blocks.0.mlp.w0.weight",
+        "fine.input_layer.positions.table",
+        "coarse.blocks.0.mlp.norm.scale.param0",
+    )
+    stored = {
+        name: tensor
+        for name, tensor in patched.model.state_dict().items()
+        if name.removeprefix("diffusion_model.") in names
+    }
     assert len(stored) == len(names), stored.keys()
     patched.add_patches({key: ("diff", (torch.full_like(tensor, 0.02),)) for key, tensor in stored.items()}, 0.5)
     network = patched.model.diffusion_model
@@ -206,4 +218,11 @@ def autoencoders() -> dict:
     return found
 
 
-print(json.dumps({check.__name__: check() for check in (low_vram, eight_bit_flag, eight_bit_files, parts, promises, offloading, autoencoders)}))
+print(
+    json.dumps(
+        {
+            check.__name__: check()
+            for check in (low_vram, eight_bit_flag, eight_bit_files, parts, promises, offloading, autoencoders)
+        }
+    )
+)

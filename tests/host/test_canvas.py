@@ -102,11 +102,18 @@ def test_every_picture_of_a_batch_gets_the_drawing(canvas, photo):
 def test_its_text_and_its_prompt_go_on_in_other_nodes(canvas, client, photo):
     nodes = loaded(photo) | {
         "compose": node(
-            "FlowInOneCompose", task="doodle", instruction="", fit="crop", bypass="by task", size=256, font="bundled",
-            image=["photo", 0], spec=["canvas", 2],
+            "FlowInOneCompose",
+            task="doodle",
+            instruction="",
+            fit="crop",
+            bypass="by task",
+            size=256,
+            font="bundled",
+            image=["photo", 0],
+            spec=["canvas", 2],
         ),
         "again": node("SaveImage", images=["compose", 1], filename_prefix="again"),
-    }  # fmt: skip
+    }
     nodes["canvas"] = node("FlowInOneCanvas", **DEFAULTS, drawing=dumps(BOX), image=["photo", 0])
     nodes["save"] = node("SaveImage", images=["canvas", 1], filename_prefix="canvas")
     outputs = client.run(nodes)["outputs"]
@@ -142,7 +149,7 @@ def test_a_dropped_picture_that_was_replaced_is_drawn_on_anew(canvas, server):
         (dict(drawing=dumps(BOX), picture="../comfyui.log"), "is not among ComfyUI's files"),
         (dict(drawing=dumps(BOX).replace("0.2", "1e300")), r"area\[0\]: is 1e\+300; expected -1 to 2"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_drawn_is_said(canvas, inputs, problem):
     with pytest.raises(ExecutionFailed, match=problem):
         canvas(**inputs)
@@ -176,7 +183,9 @@ def sentence(answer, status):
     return said
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "fixtures" / "documents").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests" / "fixtures" / "documents").glob("*.json")), ids=lambda path: path.stem
+)
 def test_the_server_draws_a_prompt_as_the_library_does(ask, client, path):
     text = path.read_text(encoding="utf-8")
     prompt, name = loads(text), client.upload(PHOTO)
@@ -227,7 +236,7 @@ def test_alpha_is_ignored_where_load_image_ignores_it(ask, client, tmp_path):
         (dict(prompt=dumps(BOX), picture="cut.png"), "picture: cut.png cannot be read"),
     ],
     ids=lambda value: None if isinstance(value, str) else str(value)[:50],
-)  # fmt: skip
+)
 def test_a_request_that_cannot_be_is_refused_with_a_sentence(ask, server, body, problem):
     (server.base / "input" / "no picture.png").write_text("GIF87a, but not really", encoding="utf-8")
     (server.base / "input" / "cut.png").write_bytes(PHOTO.read_bytes()[:2000])
@@ -240,8 +249,13 @@ def test_a_body_that_is_too_large_is_refused_however_it_is_sent(ask, server):
     # Without a Content-Length, in chunks.
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
-        connection.request("POST", "/flowinone/render", (b" " * 100_000 for _ in range(large // 100_000)), encode_chunked=True,
-                           headers={"Transfer-Encoding": "chunked"})  # fmt: skip
+        connection.request(
+            "POST",
+            "/flowinone/render",
+            (b" " * 100_000 for _ in range(large // 100_000)),
+            encode_chunked=True,
+            headers={"Transfer-Encoding": "chunked"},
+        )
         answer = connection.getresponse()
         assert "bytes" in sentence((answer.status, answer.headers["Content-Type"], answer.read()), 413)
     finally:
@@ -251,7 +265,9 @@ def test_a_body_that_is_too_large_is_refused_however_it_is_sent(ask, server):
 def test_requests_beyond_what_can_wait_are_put_off(ask):
     rng = np.random.default_rng(0)
     strokes = tuple(Stroke(tuple(map(tuple, rng.random((60, 2)).tolist()))) for _ in range(40))
-    heavy = json.dumps(dict(prompt=dumps(VisualPrompt("doodle", SolidCanvas(), (Doodle(strokes),))), size=1024)).encode()
+    heavy = json.dumps(
+        dict(prompt=dumps(VisualPrompt("doodle", SolidCanvas(), (Doodle(strokes),))), size=1024)
+    ).encode()
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(lambda _: ask(heavy), range(24)))
     assert {status for status, _, _ in answers} == {200, 429}

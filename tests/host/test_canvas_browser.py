@@ -101,7 +101,17 @@ def composed(drawing, photo, tmp_path, size=512):
     """What the command line makes of the drawing on a photo."""
     (tmp_path / "drawing.json").write_text(drawing, encoding="utf-8")
     made = tmp_path / "made.png"
-    command = ["compose", str(tmp_path / "drawing.json"), "--image", str(photo), "--size", str(size), "--out", str(made), "--overwrite"]
+    command = [
+        "compose",
+        str(tmp_path / "drawing.json"),
+        "--image",
+        str(photo),
+        "--size",
+        str(size),
+        "--out",
+        str(made),
+        "--overwrite",
+    ]
     assert cli.main(command) == 0
     return Image.open(made)
 
@@ -197,7 +207,9 @@ def test_comfyuis_undo_and_the_canvass_own_go_together(page, new):
     canvas.page.mouse.click(1800, 1100)
     canvas.page.wait_for_timeout(300)
     canvas.press("Control+z")
-    canvas.page.wait_for_function("(id) => app.graph.getNodeById(id) && !document.querySelector(`.fio[data-canvas='${id}']`)", arg=canvas.node)
+    canvas.page.wait_for_function(
+        "(id) => app.graph.getNodeById(id) && !document.querySelector(`.fio[data-canvas='${id}']`)", arg=canvas.node
+    )
     canvas = again(canvas)
     # The canvas that is seen is the one that counts.
     assert canvas.element.count() == canvas.page.locator(".fio").count() == 1
@@ -231,7 +243,12 @@ def test_keys_in_the_canvas_are_none_of_the_graphs(page, new):
         place.focus()
         canvas.press("Escape", "Delete", "Backspace", *"rwqnpcm.", "Control+a")
         assert len(page.graph()["nodes"]) == 1
-        assert canvas.page.locator(".comfy-modal:visible, .p-dialog, .side-tool-bar-container .p-togglebutton-checked").count() == 0
+        assert (
+            canvas.page.locator(
+                ".comfy-modal:visible, .p-dialog, .side-tool-bar-container .p-togglebutton-checked"
+            ).count()
+            == 0
+        )
     canvas.words.click()
     # In a field that was chosen to write in, these only delete letters.
     canvas.press("Delete", "Backspace")
@@ -266,7 +283,15 @@ def test_everything_can_be_done_with_the_keyboard(page, new):
 
 def test_every_control_has_a_name_and_takes_the_focus(page, new):
     canvas = new(page)
-    keys = {"text_box": "b", "point_force": "f", "wind": "w", "doodle": "d", "trajectory": "t", "text_in_image": "e", "class_to_image": "x"}
+    keys = {
+        "text_box": "b",
+        "point_force": "f",
+        "wind": "w",
+        "doodle": "d",
+        "trajectory": "t",
+        "text_in_image": "e",
+        "class_to_image": "x",
+    }
     for task, key in keys.items():
         canvas.task(task)
         canvas.stage.focus()
@@ -287,13 +312,17 @@ def test_every_control_has_a_name_and_takes_the_focus(page, new):
 def test_a_copied_node_has_a_drawing_of_its_own(page, new):
     canvas = new(page, picture="meadow.png")
     canvas.drag((0.1, 0.1), (0.3, 0.3))
-    canvas.page.evaluate("(id) => { app.canvas.deselectAll(); app.canvas.select(app.graph.getNodeById(id)); }", canvas.node)
+    canvas.page.evaluate(
+        "(id) => { app.canvas.deselectAll(); app.canvas.select(app.graph.getNodeById(id)); }", canvas.node
+    )
     canvas.page.locator("#graph-canvas").focus()
     canvas.page.mouse.move(1300, 900)
     canvas.press("Control+c", "Control+v")
     canvas.page.wait_for_function("() => app.graph.nodes.length === 2")
     number = canvas.page.evaluate("(id) => app.graph.nodes.find((node) => node.id != id).id", canvas.node)
-    canvas.page.evaluate("(id) => { app.graph.getNodeById(id).pos = [900, 100]; app.graph.setDirtyCanvas(true, true); }", number)
+    canvas.page.evaluate(
+        "(id) => { app.graph.getNodeById(id).pos = [900, 100]; app.graph.setDirtyCanvas(true, true); }", number
+    )
     copy = type(canvas)(page, number)
     assert copy.value() == canvas.value()
     copy.wait_for_background("meadow.png")
@@ -344,7 +373,12 @@ def test_a_dropped_and_a_pasted_picture_are_drawn_on(page, new, client, server, 
         picture = Image.new("RGB", (300, 200), color)
         picture.save(tmp_path / "own.png")
         canvas.stage.focus()
-        canvas.give(kind, f"{kind}ed {page.vue}.png", "image/png", base64.b64encode((tmp_path / "own.png").read_bytes()).decode())
+        canvas.give(
+            kind,
+            f"{kind}ed {page.vue}.png",
+            "image/png",
+            base64.b64encode((tmp_path / "own.png").read_bytes()).decode(),
+        )
         canvas.wait_for_background(f"flowinone/{kind}ed {page.vue}.png [input]")
     canvas.drag((0.2, 0.2), (0.6, 0.6))
     canvas.page.keyboard.type("a fox")
@@ -386,13 +420,19 @@ def test_a_canvas_works_within_a_subgraph(page, new):
     canvas, _, _ = on_picture(new, page)
     canvas.drag((0.1, 0.1), (0.3, 0.3))
     drawn = canvas.value()
-    canvas.page.evaluate("(id) => { app.canvas.deselectAll(); app.canvas.select(app.graph.getNodeById(id)); }", canvas.node)
+    canvas.page.evaluate(
+        "(id) => { app.canvas.deselectAll(); app.canvas.select(app.graph.getNodeById(id)); }", canvas.node
+    )
     page.command("Comfy.Graph.ConvertToSubgraph")
     canvas.page.wait_for_function("() => app.graph.nodes.some((node) => node.isSubgraphNode?.())")
-    canvas.page.evaluate("() => { const host = app.graph.nodes.find((node) => node.isSubgraphNode?.()); app.canvas.openSubgraph(host.subgraph, host); }")
+    canvas.page.evaluate(
+        "() => { const host = app.graph.nodes.find((node) => node.isSubgraphNode?.()); app.canvas.openSubgraph(host.subgraph, host); }"
+    )
     canvas.page.wait_for_function("() => app.canvas.graph.nodes.some(({type}) => type === 'FlowInOneCanvas')")
     number = canvas.page.evaluate("() => app.canvas.graph.nodes.find(({type}) => type === 'FlowInOneCanvas').id")
-    canvas.page.evaluate("() => { Object.assign(app.canvas.ds, {scale: 1, offset: [-300, 0]}); app.canvas.setDirty(true, true); }")
+    canvas.page.evaluate(
+        "() => { Object.assign(app.canvas.ds, {scale: 1, offset: [-300, 0]}); app.canvas.setDirty(true, true); }"
+    )
     inside = type(canvas)(page, number)
     inside.page.wait_for_timeout(500)
     assert inside.value() == drawn
@@ -432,7 +472,9 @@ def test_the_drawing_stays_square_in_every_size_of_the_node(page, new, size):
     (left, top), (right, bottom) = canvas.at((0, 0), (1, 1))
     box = canvas.stage.bounding_box()
     assert abs((right - left) - (bottom - top)) < 1 and right - left > 100
-    assert box["x"] <= left and box["y"] <= top and right <= box["x"] + box["width"] and bottom <= box["y"] + box["height"]
+    assert (
+        box["x"] <= left and box["y"] <= top and right <= box["x"] + box["width"] and bottom <= box["y"] + box["height"]
+    )
 
 
 HOSTILE = [
@@ -458,11 +500,19 @@ def test_a_broken_or_hostile_drawing_is_refused_and_changes_nothing(page, new):
         canvas.page.evaluate("(text) => navigator.clipboard.writeText(text)", text)
         canvas.stage.focus()
         canvas.press("Control+v")
-        canvas.page.wait_for_function("(status) => status.classList.contains('fio-error') && status.textContent", arg=canvas.status.element_handle())
+        canvas.page.wait_for_function(
+            "(status) => status.classList.contains('fio-error') && status.textContent",
+            arg=canvas.status.element_handle(),
+        )
         assert canvas.value() == before, text
     # One that is fine is taken, whatever its label says.
     label = "<img src=x onerror=window.hacked=1>"
-    fine = {"version": 1, "task": "text_box", "canvas": {"type": "photo"}, "marks": [{"type": "box", "area": [0.5, 0.5, 0.9, 0.9], "label": label}]}
+    fine = {
+        "version": 1,
+        "task": "text_box",
+        "canvas": {"type": "photo"},
+        "marks": [{"type": "box", "area": [0.5, 0.5, 0.9, 0.9], "label": label}],
+    }
     canvas.page.evaluate("(text) => navigator.clipboard.writeText(text)", json.dumps(fine))
     canvas.press("Control+v")
     canvas.page.wait_for_function("(words) => words.value", arg=canvas.words.element_handle())
@@ -472,7 +522,9 @@ def test_a_broken_or_hostile_drawing_is_refused_and_changes_nothing(page, new):
     page.set(canvas.node, "drawing", '{"version": 99}')
     assert "newer FlowInOne" in canvas.status.text_content()
     assert canvas.value() == '{"version": 99}'
-    page.problems[:] = [problem for problem in page.problems if "400" not in problem]  # the refusals, in the browser's words
+    page.problems[:] = [
+        problem for problem in page.problems if "400" not in problem
+    ]  # the refusals, in the browser's words
 
 
 def test_the_words_are_those_of_the_users_language(open_page, new, browser, server):
@@ -485,7 +537,9 @@ def test_the_words_are_those_of_the_users_language(open_page, new, browser, serv
         page.clear()
         canvas = new(page)
         assert canvas.status.text_content() == chinese["how_box"]
-        labels = canvas.element.locator("button, select").evaluate_all("(controls) => controls.map(({ariaLabel}) => ariaLabel).filter(Boolean)")
+        labels = canvas.element.locator("button, select").evaluate_all(
+            "(controls) => controls.map(({ariaLabel}) => ariaLabel).filter(Boolean)"
+        )
         assert set(labels) <= set(chinese.values())
         assert chinese["task_text_box"] in canvas.element.locator("select").first.text_content()
     finally:
@@ -523,7 +577,9 @@ def test_fingers_and_pens_draw_and_two_fingers_zoom_the_drawing_alone(open_page,
             protocol.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers[:1]})
         protocol.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
     protocol.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    zoom = canvas.page.evaluate("(id) => app.graph.getNodeById(id).widgets.find((w) => w.flowinone).flowinone.stage.zoom", canvas.node)
+    zoom = canvas.page.evaluate(
+        "(id) => app.graph.getNodeById(id).widgets.find((w) => w.flowinone).flowinone.stage.zoom", canvas.node
+    )
     assert zoom > 2 and canvas.page.evaluate(graph) == before
     assert len(canvas.marks()) == 1
     for kind, point in (("mousePressed", (0.45, 0.5)), ("mouseMoved", (0.5, 0.55)), ("mouseReleased", (0.55, 0.6))):
@@ -542,7 +598,10 @@ def test_a_limit_is_said_and_what_was_drawn_stays(classic, new):
     canvas = new(classic)
     canvas.task("doodle")
     line = [[round(step * 7919 % 1000 / 1000, 3), round(step * 104729 % 997 / 997, 3)] for step in range(19_999)]
-    drawing = canvas.drawing() | {"marks": [{"type": "doodle", "strokes": [{"points": line}]}], "canvas": {"type": "solid"}}
+    drawing = canvas.drawing() | {
+        "marks": [{"type": "doodle", "strokes": [{"points": line}]}],
+        "canvas": {"type": "solid"},
+    }
     classic.set(canvas.node, "drawing", json.dumps(drawing))
     canvas.tool("exact")
     canvas.draw_ring(0.5, 0.5, 0.2)
@@ -553,7 +612,10 @@ def test_a_limit_is_said_and_what_was_drawn_stays(classic, new):
 
 def test_strengths_are_shown_as_numbers_and_can_be_typed(page, new):
     canvas = new(page)
-    for task, field, name in (("point_force", "Strength of the force", "magnitude"), ("wind", "Strength of the wind", "strength")):
+    for task, field, name in (
+        ("point_force", "Strength of the force", "magnitude"),
+        ("wind", "Strength of the wind", "strength"),
+    ):
         canvas.task(task)
         canvas.drag((0.3, 0.6), (0.6, 0.4))
         number = canvas.element.get_by_label(field)

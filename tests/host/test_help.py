@@ -24,14 +24,25 @@ HEADINGS = {
 # What ComfyUI itself puts into its page: the widget beside seeds, and the names of types.
 COMFYUIS = {
     "en": {"control": "control after generate"},
-    "zh": {"control": "生成后控制", "IMAGE": "图像", "MASK": "遮罩", "MODEL": "模型", "NOISE": "噪波", "LATENT": "Latent"},
+    "zh": {
+        "control": "生成后控制",
+        "IMAGE": "图像",
+        "MASK": "遮罩",
+        "MODEL": "模型",
+        "NOISE": "噪波",
+        "LATENT": "Latent",
+    },
 }
 # "- **x**, **y** – Where …" and "- **x**、**y**（…）：…".
 ITEM = {
     "en": re.compile(r"- ((?:\*\*[^*]+\*\*(?:, )?)+) – \S"),
     "zh": re.compile(r"- ((?:\*\*[^*]+\*\*、?)+)(?:（[^）]+）)?：\S"),
 }
-BOLD, CODE, QUOTED = re.compile(r"\*\*([^*]+)\*\*"), re.compile(r"`([^`]+)`"), re.compile(r'^- \*"([^"]+)"', re.MULTILINE)
+BOLD, CODE, QUOTED = (
+    re.compile(r"\*\*([^*]+)\*\*"),
+    re.compile(r"`([^`]+)`"),
+    re.compile(r'^- \*"([^"]+)"', re.MULTILINE),
+)
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
 LARGEST, ALL = 200_000, 2_500_000  # bytes of a picture, and of all of them: everyone downloads them with the pack
 
@@ -58,7 +69,9 @@ def names(node_id, node, language, kind):
     texts = shipped(language)[node_id][kind]
     if kind == "inputs":
         seeds = [slot for slot in node["input"]["required"].values() if slot[1].get("control_after_generate")]
-        return [text["name"] for text in texts.values() if "name" in text] + [COMFYUIS[language]["control"]] * len(seeds)
+        return [text["name"] for text in texts.values() if "name" in text] + [COMFYUIS[language]["control"]] * len(
+            seeds
+        )
     named = zip(texts.values(), node["output_name"], strict=True)
     return [text.get("name", COMFYUIS[language].get(name, name)) for text, name in named]
 
@@ -98,7 +111,9 @@ def test_a_page_explains_exactly_the_inputs_and_outputs_that_the_node_has(nodes,
         assert all(matches), f"{page}: {items[matches.index(None)]} does not begin as an item does"
         explained = [name for match in matches for name in BOLD.findall(match[1])]
         wanted = names(node, nodes[node], language, kind)
-        assert sorted(explained) == sorted(wanted), f"{page}, {heading}: explain those of the node, by their names in locales/{language}"
+        assert sorted(explained) == sorted(wanted), (
+            f"{page}, {heading}: explain those of the node, by their names in locales/{language}"
+        )
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -191,7 +206,9 @@ def test_the_help_panel_shows_the_page_of_the_language_with_its_pictures(server,
             comfy.page.get_by_test_id("info-button").click()
             page = comfy.page.locator(".node-help-content")
             page.get_by_role("heading", name=HEADINGS["zh"][0], exact=True).wait_for()
-            comfy.page.wait_for_function(f"(page) => ({SHOWN})(page).every(([, width]) => width)", arg=page.element_handle())
+            comfy.page.wait_for_function(
+                f"(page) => ({SHOWN})(page).every(([, width]) => width)", arg=page.element_handle()
+            )
             pictures = page.evaluate(SHOWN)
             title = comfy.page.evaluate("() => app.graph.nodes[0].title")
             problems = comfy.problems

@@ -39,7 +39,10 @@ def exchange(tmp_path_factory):
     save_file(tiny.network_weights(), folder / "network.safetensors")
     for kind, dtype in EIGHT_BITS.items():
         convert(folder / "network.safetensors", folder / f"network_{kind}.safetensors", dtype)
-    given = {"pixels": tiny.fixture_input("image", (2, 3, 128, 128), 0.1) + 0.5, "latents": tiny.fixture_input("latent", (2, 4, 16, 16), 3)}
+    given = {
+        "pixels": tiny.fixture_input("image", (2, 3, 128, 128), 0.1) + 0.5,
+        "latents": tiny.fixture_input("latent", (2, 4, 16, 16), 3),
+    }
     save_file(given, folder / "given.safetensors")
     return folder
 
@@ -74,7 +77,11 @@ def test_an_8_bit_file_runs_on_comfyuis_own_operations(found, exchange, kind, bo
     seen = found["eight_bit_files"][kind]
     assert seen["dtype"] == str(EIGHT_BITS[kind]) and "MixedPrecisionOps.Linear" in seen["operations"]
     # On a CPU without 16 bits ComfyUI keeps the rest in 32.
-    sizes = [tensor.numel() for name, tensor in load_file(exchange / "network.safetensors").items() if name.startswith("stages.")]
+    sizes = [
+        tensor.numel()
+        for name, tensor in load_file(exchange / "network.safetensors").items()
+        if name.startswith("stages.")
+    ]
     assert seen["bytes"] < 0.42 * 4 * sum(sizes)
     assert seen["promised"] == pytest.approx(seen["bytes"], rel=0.3)
     assert 0.001 < seen["difference"] < bound

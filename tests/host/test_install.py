@@ -251,7 +251,14 @@ def test_the_zip_in_an_empty_comfyui_brings_every_node(installed):
 def test_the_zip_in_an_empty_comfyui_answers_with_mini(installed):
     chosen = {name: "mini (bundled)" for name in ("checkpoint", "vision", "vae")} | {"dtype": "default"}
     models = {"model": ["2", 0], "encoder": ["2", 1], "vae": ["2", 2]}
-    sampling = {"seed": 0, "steps": 1, "guidance_scale": 1.0, "solver": "euler", "bypass": False, "sample_posterior": True}
+    sampling = {
+        "seed": 0,
+        "steps": 1,
+        "guidance_scale": 1.0,
+        "solver": "euler",
+        "bypass": False,
+        "sample_posterior": True,
+    }
     _, pictures = outputs_of(
         installed,
         {

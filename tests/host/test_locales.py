@@ -37,7 +37,12 @@ def described(node):
         # An output that is called like its type is translated with the type, by ComfyUI.
         outputs[str(number)] = {} if name == kind else {"name": name}
         outputs[str(number)]["tooltip"] = tooltip or ""
-    return {"display_name": node["display_name"], "description": node["description"], "inputs": inputs, "outputs": outputs}
+    return {
+        "display_name": node["display_name"],
+        "description": node["description"],
+        "inputs": inputs,
+        "outputs": outputs,
+    }
 
 
 def sockets(name, settings):
@@ -104,7 +109,9 @@ def test_chinese_texts_are_chinese(texts):
         if not re.search("[\u4e00-\u9fff]", text) and (key[-1] != "name" or len(text) > len("Latent"))
     ]
     assert not english, f"locales/zh/nodeDefs.json is not translated at {english}"
-    same = [".".join(key) for key, text in flat(shipped("zh")).items() if key[-1] != "name" and text == flat(texts)[key]]
+    same = [
+        ".".join(key) for key, text in flat(shipped("zh")).items() if key[-1] != "name" and text == flat(texts)[key]
+    ]
     assert not same
 
 

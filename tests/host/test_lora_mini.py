@@ -39,11 +39,22 @@ def lora(tmp_path_factory):
         made.input.save(folder / "pairs" / "input" / f"{number}.png")
         at_night(made.output).save(folder / "pairs" / "output" / f"{number}.png")
     run = {
-        "out": str(folder / "run"), "data": [str(folder / "pairs")], "mode": "lora",
-        "checkpoint": str(mini.NETWORK), "vision": str(mini.VISION), "vae": str(mini.VAE),
-        "steps": 60, "batch_size": 4, "learning_rate": 2e-3, "warmup": 5, "ema": 0, "cache": PAIRS, "workers": 0,
-        "contrastive_weight": 0, "checkpoint_every": 1000,
-    }  # fmt: skip
+        "out": str(folder / "run"),
+        "data": [str(folder / "pairs")],
+        "mode": "lora",
+        "checkpoint": str(mini.NETWORK),
+        "vision": str(mini.VISION),
+        "vae": str(mini.VAE),
+        "steps": 60,
+        "batch_size": 4,
+        "learning_rate": 2e-3,
+        "warmup": 5,
+        "ema": 0,
+        "cache": PAIRS,
+        "workers": 0,
+        "contrastive_weight": 0,
+        "checkpoint_every": 1000,
+    }
     (folder / "run.yaml").write_text(json.dumps(run), encoding="utf-8")
     assert main(["train", str(folder / "run.yaml")]) == 0
     return folder / "run" / "lora.safetensors"

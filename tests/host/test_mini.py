@@ -21,15 +21,31 @@ from tests.host.test_comfyui_server import Events
 NAME = "mini (bundled)"
 MINI = dict(checkpoint=NAME, vision=NAME, vae=NAME, dtype="float32")
 LOAD = {"load": node("FlowInOneLoader", **MINI)}
-SAMPLING = dict(model=["load", 0], encoder=["load", 1], vae=["load", 2], seed=0, steps=2, guidance_scale=3.0, solver="euler", sample_posterior=True)
+SAMPLING = dict(
+    model=["load", 0],
+    encoder=["load", 1],
+    vae=["load", 2],
+    seed=0,
+    steps=2,
+    guidance_scale=3.0,
+    solver="euler",
+    sample_posterior=True,
+)
 COMPOSED = {
     "draw": node("FlowInOneDrawTrajectory", points="0.3,0.5 0.6,0.5", smooth=True, color="#ff2d2d", width=4.0),
     "compose": node(
-        "FlowInOneCompose", image=["photo", 0], task="trajectory", instruction="", fit="crop", bypass="by task",
-        size=256, font="bundled", **{"marks.marks0": ["draw", 0]},
+        "FlowInOneCompose",
+        image=["photo", 0],
+        task="trajectory",
+        instruction="",
+        fit="crop",
+        bypass="by task",
+        size=256,
+        font="bundled",
+        **{"marks.marks0": ["draw", 0]},
     ),
     "sample": node("FlowInOneSampler", prompt=["compose", 0], bypass=False, **SAMPLING),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -40,7 +56,10 @@ def pictures(client):
     def run(**nodes):
         history = client.run(LOAD | {"photo": node("LoadImage", image=photo), **nodes})
         return {
-            name: [np.asarray(Image.open(io.BytesIO(content))).astype(int) for _, content in client.images({"outputs": {name: output}})]
+            name: [
+                np.asarray(Image.open(io.BytesIO(content))).astype(int)
+                for _, content in client.images({"outputs": {name: output}})
+            ]
             for name, output in history["outputs"].items()
         }
 
@@ -70,15 +89,22 @@ def alike(one, other):
     return difference.max() <= 8 and difference.mean() < 0.75
 
 
-@pytest.mark.parametrize("settings", [dict(cfg=3.0), dict(cfg=1.0, bypass=True), dict(sample_posterior=True, seed=5, steps=7, cfg=2.0)])
+@pytest.mark.parametrize(
+    "settings", [dict(cfg=3.0), dict(cfg=1.0, bypass=True), dict(sample_posterior=True, seed=5, steps=7, cfg=2.0)]
+)
 def test_both_roads_and_the_library_give_one_picture(answer, own, library, settings):
     native, ours = answer(nodes=LOAD, **settings), own(nodes=LOAD, **settings)
     assert native.shape == ours.shape == (128, 128, 3)
     assert alike(native, ours)
 
-    chosen = dict(steps=settings.get("steps", 4), guidance_scale=settings.get("cfg", 7.0), bypass=settings.get("bypass", False))
+    chosen = dict(
+        steps=settings.get("steps", 4), guidance_scale=settings.get("cfg", 7.0), bypass=settings.get("bypass", False)
+    )
     (expected,) = library(
-        Image.open(PHOTO), generator=settings.get("seed", 0), sample_posterior=settings.get("sample_posterior", False), **chosen
+        Image.open(PHOTO),
+        generator=settings.get("seed", 0),
+        sample_posterior=settings.get("sample_posterior", False),
+        **chosen,
     ).images
     assert alike(ours, np.asarray(expected).astype(int))
 
@@ -88,7 +114,10 @@ def test_the_stock_ksampler_answers_and_refines(answer):
     assert np.abs(answer(nodes=LOAD | {"sample": ksampler()}) - expected).max() <= 2
     again = {"first": ksampler(), "sample": ksampler(latent_image=["first", 0], denoise=0.5)}
     assert 0 < np.abs(answer(nodes=LOAD | again) - expected).mean()
-    large = {"large": node("EmptyLatentImage", width=256, height=256, batch_size=1), "sample": ksampler(latent_image=["large", 0])}
+    large = {
+        "large": node("EmptyLatentImage", width=256, height=256, batch_size=1),
+        "sample": ksampler(latent_image=["large", 0]),
+    }
     with pytest.raises(ExecutionFailed, match="for a refinement a latent of 128 x 128 pixels"):
         answer(nodes=LOAD | large)
 
@@ -114,7 +143,13 @@ def test_answers_come_back_at_the_photos_size_and_into_the_photo(pictures):
         decode=node("FlowInOneVAEDecode", samples=["sample", 0], vae=["load", 2]),
         large=node("FlowInOneVAEDecode", samples=["sample", 0], vae=["load", 2], prompt=["compose", 0], size="photo"),
         paste=node(
-            "FlowInOnePasteBack", image=["decode", 0], prompt=["compose", 0], region="marks", grow=0.0, feather=0.0, threshold=0.1
+            "FlowInOnePasteBack",
+            image=["decode", 0],
+            prompt=["compose", 0],
+            region="marks",
+            grow=0.0,
+            feather=0.0,
+            threshold=0.1,
         ),
         mask=node("MaskToImage", mask=["paste", 1]),
         **{
@@ -122,11 +157,15 @@ def test_answers_come_back_at_the_photos_size_and_into_the_photo(pictures):
             for name in ("photo", "decode", "large", "paste", "mask")
         },
     )
-    (photo,), (small,), (large,), (pasted,), (mask,) = (found[f"save {name}"] for name in ("photo", "decode", "large", "paste", "mask"))
+    (photo,), (small,), (large,), (pasted,), (mask,) = (
+        found[f"save {name}"] for name in ("photo", "decode", "large", "paste", "mask")
+    )
     assert small.shape == (128, 128, 3) and large.shape == pasted.shape == photo.shape == (340, 512, 3)
     # The canvas is the photo's middle; beside it the photo goes on.
     assert np.array_equal(large[:, :86], photo[:, :86])
-    channels = [Image.fromarray(channel).resize((340, 340), Image.Resampling.BICUBIC) for channel in small.T.astype(np.float32)]
+    channels = [
+        Image.fromarray(channel).resize((340, 340), Image.Resampling.BICUBIC) for channel in small.T.astype(np.float32)
+    ]
     square = np.array(channels).T.clip(0, 255)
     # Both were cut to 8 bit, one of them before it was enlarged.
     assert np.abs(large[:, 86:426] - square).max() <= 3
@@ -145,7 +184,13 @@ def test_what_128_pixels_cannot_show_of_a_photo_is_no_change(pictures, client, t
         **COMPOSED,
         answer=node("LoadImage", image=client.upload(tmp_path / "answer.png")),
         paste=node(
-            "FlowInOnePasteBack", image=["answer", 0], prompt=["compose", 0], region="changes", grow=0.0, feather=0.0, threshold=0.1
+            "FlowInOnePasteBack",
+            image=["answer", 0],
+            prompt=["compose", 0],
+            region="changes",
+            grow=0.0,
+            feather=0.0,
+            threshold=0.1,
         ),
         mask=node("MaskToImage", mask=["paste", 1]),
         save=node("SaveImage", images=["mask", 0], filename_prefix="mask"),
@@ -163,10 +208,12 @@ def test_motion_moves_at_its_size(pictures):
         "FlowInOneMotion", prompt=["compose", 0], stages=2, start_from="last stage", include_photo=True, **SAMPLING
     )
     found = pictures(
-        draw=COMPOSED["draw"], compose=COMPOSED["compose"], motion=motion,
+        draw=COMPOSED["draw"],
+        compose=COMPOSED["compose"],
+        motion=motion,
         frames=node("SaveImage", images=["motion", 0], filename_prefix="frames"),
         prompts=node("SaveImage", images=["motion", 1], filename_prefix="prompts"),
-    )  # fmt: skip
+    )
     assert [frame.shape for frame in found["frames"]] == [(128, 128, 3)] * 3
     assert [prompt.shape for prompt in found["prompts"]] == [(256, 256, 3)] * 2
 
@@ -176,7 +223,11 @@ def test_previews_have_the_colours_that_the_networks_file_names(server, request,
     models = server.base / "models" / "flowinone"
     # Whatever the latents, red is at its most, green at its least and blue in the middle.
     preview = {"factors": [[0.0, 0.0, 0.0]] * 4, "bias": [1.0, -1.0, 0.0]}
-    save_file(load_file(models / "flowinone_tiny.safetensors"), models / "previewed.safetensors", {"flowinone.preview": json.dumps(preview)})
+    save_file(
+        load_file(models / "flowinone_tiny.safetensors"),
+        models / "previewed.safetensors",
+        {"flowinone.preview": json.dumps(preview)},
+    )
     load = {"load": node("FlowInOneLoader", **(LOADER | {"checkpoint": "previewed.safetensors"}))}
     events = Events()
     request.getfixturevalue(road)(nodes=load, seed=71, steps=6, on_event=events)
@@ -206,9 +257,15 @@ def test_a_graph_with_it_is_answered_from_the_cache_the_second_time(answer):
     ("changes", "named"),
     [
         (dict(checkpoint="flowinone_tiny.safetensors"), "vision encoder is mini .bundled. and vae is mini .bundled."),
-        (dict(vision="janus_vision_tiny.safetensors"), "checkpoint is mini .bundled. and vision encoder is janus_vision_tiny.safetensors:"),
+        (
+            dict(vision="janus_vision_tiny.safetensors"),
+            "checkpoint is mini .bundled. and vision encoder is janus_vision_tiny.safetensors:",
+        ),
         (dict(vae="vae_tiny.safetensors"), "checkpoint is mini .bundled. and vae is vae_tiny.safetensors:"),
-        (dict(checkpoint="flowinone_tiny.safetensors", vision="janus_vision_tiny.safetensors"), "and vae is mini .bundled.:"),
+        (
+            dict(checkpoint="flowinone_tiny.safetensors", vision="janus_vision_tiny.safetensors"),
+            "and vae is mini .bundled.:",
+        ),
         (dict(checkpoint="flowinone_tiny.safetensors", vae="none"), "vision encoder is mini .bundled.:"),
     ],
 )
@@ -236,5 +293,7 @@ def test_another_models_encoder_is_refused_on_both_roads(answer, own):
 
 @pytest.mark.parametrize("dtype", ["default", "bfloat16", "float8_e4m3fn"])
 def test_it_computes_in_every_dtype(own, dtype):
-    whole, small = (own(cfg=1.0, nodes={"load": node("FlowInOneLoader", **(MINI | {"dtype": kind}))}) for kind in ("float32", dtype))
+    whole, small = (
+        own(cfg=1.0, nodes={"load": node("FlowInOneLoader", **(MINI | {"dtype": kind}))}) for kind in ("float32", dtype)
+    )
     assert small.shape == whole.shape and np.abs(small - whole).mean() < 12

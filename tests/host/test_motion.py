@@ -13,8 +13,19 @@ from tests import tiny
 from tests.host.comfyui.client import ExecutionFailed, ExecutionInterrupted
 
 PHOTO = tiny.FIXTURES / "preprocess" / "wide.png"
-MODELS = dict(checkpoint="flowinone_tiny.safetensors", vision="janus_vision_tiny.safetensors", vae="vae_tiny.safetensors")
-SAMPLING = dict(model=["load", 0], encoder=["load", 1], vae=["load", 2], seed=5, steps=2, guidance_scale=3.0, solver="euler", sample_posterior=True)
+MODELS = dict(
+    checkpoint="flowinone_tiny.safetensors", vision="janus_vision_tiny.safetensors", vae="vae_tiny.safetensors"
+)
+SAMPLING = dict(
+    model=["load", 0],
+    encoder=["load", 1],
+    vae=["load", 2],
+    seed=5,
+    steps=2,
+    guidance_scale=3.0,
+    solver="euler",
+    sample_posterior=True,
+)
 QUICK = dict(steps=1, guidance_scale=1.0)
 PATH = tasks.trajectory([((0.2, 0.7), (0.5, 0.3), (0.8, 0.6))])
 PUSH = tasks.point_force([((0.3, 0.5), 0, 2), ((0.6, 0.8), 90, 1)])
@@ -26,9 +37,16 @@ def node(class_type, **inputs):
 
 def compose(spec, image):
     return node(
-        "FlowInOneCompose", image=image, task="trajectory", instruction="", fit="crop", bypass="by task", size=256,
-        font="bundled", spec=spec,
-    )  # fmt: skip
+        "FlowInOneCompose",
+        image=image,
+        task="trajectory",
+        instruction="",
+        fit="crop",
+        bypass="by task",
+        size=256,
+        font="bundled",
+        spec=spec,
+    )
 
 
 def written(prompt):
@@ -181,13 +199,24 @@ TWO = {
 @pytest.mark.parametrize(
     ("prompt", "nodes", "message"),
     [
-        (tasks.text_box([((0.1, 0.1, 0.5, 0.5), "put a cat")]), {}, "marks: hold nothing that moves; draw a trajectory, a force"),
-        (tasks.text_to_image("a cat"), {"compose": compose(["spec", 0], None)}, "prompt shows no photo, so there is nothing to move"),
+        (
+            tasks.text_box([((0.1, 0.1, 0.5, 0.5), "put a cat")]),
+            {},
+            "marks: hold nothing that moves; draw a trajectory, a force",
+        ),
+        (
+            tasks.text_to_image("a cat"),
+            {"compose": compose(["spec", 0], None)},
+            "prompt shows no photo, so there is nothing to move",
+        ),
         (PATH, TWO, "prompt has 2 pictures; Motion moves one"),
     ],
-)  # fmt: skip
+)
 def test_prompts_that_motion_cannot_walk_are_explained(motion, prompt, nodes, message):
-    nodes = {name: dict(given, inputs={k: v for k, v in given["inputs"].items() if v is not None}) for name, given in nodes.items()}
+    nodes = {
+        name: dict(given, inputs={k: v for k, v in given["inputs"].items() if v is not None})
+        for name, given in nodes.items()
+    }
     with pytest.raises(ExecutionFailed) as failure:
         motion(prompt, nodes)
     assert message in failure.value.details["exception_message"]

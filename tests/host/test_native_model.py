@@ -30,7 +30,12 @@ def checkpoint(server):
     return write
 
 
-TRAINED = ("coarse.blocks.0.self_attention.dense", "fine.upsample.projection", "coarse.skip_denses.0", "fine.output_layer.conv")
+TRAINED = (
+    "coarse.blocks.0.self_attention.dense",
+    "fine.upsample.projection",
+    "coarse.skip_denses.0",
+    "fine.output_layer.conv",
+)
 
 
 def low_rank(name, shape):
@@ -71,9 +76,18 @@ def test_a_lora_is_what_its_weights_add_to_the_checkpoint(server, answer, own, c
     guider = node("CFGGuider", model=["lora", 0], positive=["encode", 0], negative=["encode", 1], cfg=7.0)
     assert np.abs(answer(nodes=with_lora | {"guider": guider}) - expected).max() <= 1
     sampler = node(
-        "FlowInOneSampler", model=["lora", 0], encoder=["load", 1], vae=["load", 2], image=["photo", 0],
-        seed=0, steps=4, guidance_scale=7.0, solver="euler", bypass=False, sample_posterior=False,
-    )  # fmt: skip
+        "FlowInOneSampler",
+        model=["lora", 0],
+        encoder=["load", 1],
+        vae=["load", 2],
+        image=["photo", 0],
+        seed=0,
+        steps=4,
+        guidance_scale=7.0,
+        solver="euler",
+        bypass=False,
+        sample_posterior=False,
+    )
     assert np.abs(answer(nodes=with_lora | {"sample": sampler}) - expected).max() <= 1
     assert "lora key not loaded" not in server.log.read_text(encoding="utf-8")
 
@@ -125,7 +139,10 @@ def test_a_damaged_8_bit_file_is_refused_in_the_loader(server, answer):
     tensors = load_file(folder / "damaged.safetensors")
     del tensors["velocity_network.fine.upsample.projection.weight_scale"]
     save_file(tensors, folder / "damaged.safetensors")
-    with pytest.raises(ExecutionFailed, match="damaged.safetensors is quantised and lacks velocity_network.fine.upsample.projection.weight_scale"):
+    with pytest.raises(
+        ExecutionFailed,
+        match="damaged.safetensors is quantised and lacks velocity_network.fine.upsample.projection.weight_scale",
+    ):
         answer(nodes={"load": node("FlowInOneLoader", **(LOADER | {"checkpoint": "damaged.safetensors"}))})
 
 
@@ -180,7 +197,9 @@ def test_runs_that_are_cancelled_leave_a_usable_model(client, answer, own):
 def test_previews_arrive_while_sampling_and_progress_counts_steps(request, road):
     events = Events()
     last = request.getfixturevalue(road)(seed=31, steps=6, on_event=events)
-    previews = [np.asarray(Image.open(io.BytesIO(data["image"])).resize((256, 256)), float) for data in events.of("preview")]
+    previews = [
+        np.asarray(Image.open(io.BytesIO(data["image"])).resize((256, 256)), float) for data in events.of("preview")
+    ]
     assert len(previews) >= 2
     progress = [(data["value"], data["max"]) for data in events.of("progress") if data["max"] == 6]
     assert progress == sorted(progress) and progress[-1] == (6, 6)

@@ -44,7 +44,15 @@ def test_guidance_counts_between_its_ends_alone(own):
     whole, none = own(), own(cfg=1.0)
     assert np.array_equal(own(guidance_start=0.1, guidance_end=0.3), none)
     early, late = own(guidance_end=0.5), own(guidance_start=0.5)
-    assert min(np.abs(early - whole).max(), np.abs(late - whole).max(), np.abs(early - none).max(), np.abs(late - none).max()) > 2
+    assert (
+        min(
+            np.abs(early - whole).max(),
+            np.abs(late - whole).max(),
+            np.abs(early - none).max(),
+            np.abs(late - none).max(),
+        )
+        > 2
+    )
     with pytest.raises(ExecutionFailed, match="guidance interval is 0.6 to 0.4"):
         own(guidance_start=0.6, guidance_end=0.4)
 
@@ -59,15 +67,23 @@ def test_a_flow_in_two_parts_is_the_flow_in_one(answer):
     split = {
         "halves": node("SplitSigmas", sigmas=["sigmas", 0], step=2),
         "first": node(
-            "SamplerCustomAdvanced", noise=["encode", 2], guider=["guider", 0], sampler=["sampler", 0],
-            sigmas=["halves", 0], latent_image=["encode", 3],
+            "SamplerCustomAdvanced",
+            noise=["encode", 2],
+            guider=["guider", 0],
+            sampler=["sampler", 0],
+            sigmas=["halves", 0],
+            latent_image=["encode", 3],
         ),
         "silence": node("DisableNoise"),
         "sample": node(
-            "SamplerCustomAdvanced", noise=["silence", 0], guider=["guider", 0], sampler=["sampler", 0],
-            sigmas=["halves", 1], latent_image=["first", 0],
+            "SamplerCustomAdvanced",
+            noise=["silence", 0],
+            guider=["guider", 0],
+            sampler=["sampler", 0],
+            sigmas=["halves", 1],
+            latent_image=["first", 0],
         ),
-    }  # fmt: skip
+    }
     assert np.abs(answer(steps=6, nodes=split) - whole).max() <= 1
 
 
@@ -79,15 +95,27 @@ def test_the_stock_ksampler_starts_at_the_prompt_whatever_its_seed(answer):
 
 def test_random_noise_is_replaced_by_the_source_latent(answer):
     advanced = node(
-        "SamplerCustomAdvanced", noise=["random", 0], guider=["guider", 0], sampler=["sampler", 0],
-        sigmas=["sigmas", 0], latent_image=["encode", 3],
-    )  # fmt: skip
+        "SamplerCustomAdvanced",
+        noise=["random", 0],
+        guider=["guider", 0],
+        sampler=["sampler", 0],
+        sigmas=["sigmas", 0],
+        latent_image=["encode", 3],
+    )
     random = {"random": node("RandomNoise", noise_seed=3), "sample": advanced}
     assert np.abs(answer(nodes=random) - answer()).max() <= 1
     custom = node(
-        "SamplerCustom", model=["load", 0], add_noise=True, noise_seed=5, cfg=7.0, positive=["encode", 0],
-        negative=["encode", 1], sampler=["sampler", 0], sigmas=["sigmas", 0], latent_image=["encode", 3],
-    )  # fmt: skip
+        "SamplerCustom",
+        model=["load", 0],
+        add_noise=True,
+        noise_seed=5,
+        cfg=7.0,
+        positive=["encode", 0],
+        negative=["encode", 1],
+        sampler=["sampler", 0],
+        sigmas=["sigmas", 0],
+        latent_image=["encode", 3],
+    )
     assert np.abs(answer(nodes={"sample": custom}) - answer()).max() <= 1
 
 

@@ -85,7 +85,9 @@ def test_a_batch_is_answered_like_its_pictures_with_the_following_seeds(client, 
 )
 def test_a_wrong_choice_is_explained(server, client, workflow, node, change, message):
     models = server.base / "models"
-    (models / "flowinone" / "vae_as_network.safetensors").write_bytes((models / "vae" / "vae_tiny.safetensors").read_bytes())
+    (models / "flowinone" / "vae_as_network.safetensors").write_bytes(
+        (models / "vae" / "vae_tiny.safetensors").read_bytes()
+    )
     inputs_of(workflow, node).update(change)
     with pytest.raises(ExecutionFailed) as failure:
         client.run(workflow)

@@ -20,16 +20,31 @@ def node(class_type, **inputs):
     return {"class_type": class_type, "inputs": inputs}
 
 
-BOX = node("FlowInOneDrawBox", x=0.3, y=0.4, box_width=0.3, box_height=0.3, label="put a cat", color="#ff0000", width=3.0)
+BOX = node(
+    "FlowInOneDrawBox", x=0.3, y=0.4, box_width=0.3, box_height=0.3, label="put a cat", color="#ff0000", width=3.0
+)
 PATH = node("FlowInOneDrawTrajectory", points="0.3,0.5 0.6,0.5", smooth=True, color="#ff2d2d", width=4.0)
-WIND = node("FlowInOneDrawForce", kind="wind", x=0.5, y=0.5, angle=0.0, strength=1.0, scale=0.0, color="#ff2d2d", width=0.0)
+WIND = node(
+    "FlowInOneDrawForce", kind="wind", x=0.5, y=0.5, angle=0.0, strength=1.0, scale=0.0, color="#ff2d2d", width=0.0
+)
 
 
 WORDS = node(
-    "FlowInOneTextPrompt", kind="caption", text="a cat", background="trained", color="#fd6fa7", second_color="#e0c3fc",
-    face="trained", text_size=0.0, align="center", size=256, font="bundled",
-)  # fmt: skip
-MODELS = dict(checkpoint="flowinone_tiny.safetensors", vision="janus_vision_tiny.safetensors", vae="vae_tiny.safetensors")
+    "FlowInOneTextPrompt",
+    kind="caption",
+    text="a cat",
+    background="trained",
+    color="#fd6fa7",
+    second_color="#e0c3fc",
+    face="trained",
+    text_size=0.0,
+    align="center",
+    size=256,
+    font="bundled",
+)
+MODELS = dict(
+    checkpoint="flowinone_tiny.safetensors", vision="janus_vision_tiny.safetensors", vae="vae_tiny.safetensors"
+)
 
 
 def strokes(text, **inputs):
@@ -77,8 +92,15 @@ def paste(client, upload):
             "answer": node("LoadImage", image=upload(answer or Image.new("RGB", (256, 256), BLUE))),
             "draw": marks,
             "compose": node(
-                "FlowInOneCompose", image=["photo", 0], task="text_box", instruction="", fit=fit, bypass="by task",
-                size=256, font="bundled", **{"marks.marks0": ["draw", 0]},
+                "FlowInOneCompose",
+                image=["photo", 0],
+                task="text_box",
+                instruction="",
+                fit=fit,
+                bypass="by task",
+                size=256,
+                font="bundled",
+                **{"marks.marks0": ["draw", 0]},
             ),
             "paste": node(
                 "FlowInOnePasteBack",
@@ -90,7 +112,7 @@ def paste(client, upload):
             "save mask": node("SaveImage", images=["mask", 0], filename_prefix="mask"),
             "save photo": node("SaveImage", images=["photo", 0], filename_prefix="photo"),
             **(nodes or {}),
-        }  # fmt: skip
+        }
         for name, picture in (pictures or {}).items():
             graph[name] = node("LoadImage", image=upload(picture))
             graph[f"{name} mask"] = node("ImageToMask", image=[name, 0], channel="red")
@@ -130,7 +152,9 @@ def test_a_box_edit_of_a_large_photo_changes_its_region_alone(paste):
     pasted[top - 210 : bottom + 210, left - 210 : right + 210] = 0
     untouched = np.array(original, dtype=np.int16)
     untouched[top - 210 : bottom + 210, left - 210 : right + 210] = 0
-    assert np.abs(untouched - pasted).max() <= 1, "SaveImage cuts off, where the photo's levels were divided and multiplied again"
+    assert np.abs(untouched - pasted).max() <= 1, (
+        "SaveImage cuts off, where the photo's levels were divided and multiplied again"
+    )
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -175,11 +199,15 @@ def test_a_cropped_canvas_blends_within_its_edges(paste):
     ("marks", "inside", "outside"),
     [
         # Two strokes that touch are one drawing, with all that it encloses; the third is another.
-        (strokes("0.1,0.1 0.3,0.1\n0.3,0.1 0.3,0.3\n0.8,0.8 0.9,0.9"), [(0.12, 0.28), (0.89, 0.81)], [(0.5, 0.5), (0.35, 0.35)]),
+        (
+            strokes("0.1,0.1 0.3,0.1\n0.3,0.1 0.3,0.3\n0.8,0.8 0.9,0.9"),
+            [(0.12, 0.28), (0.89, 0.81)],
+            [(0.5, 0.5), (0.35, 0.35)],
+        ),
         (PATH, [(0.45, 0.5), (0.15, 0.5), (0.45, 0.66)], [(0.05, 0.5), (0.45, 0.75)]),
         (WIND, [(0.01, 0.01), (0.99, 0.99)], []),
     ],
-)  # fmt: skip
+)
 def test_marks_say_how_far_the_answer_counts(paste, marks, inside, outside):
     _, (mask,), _ = paste(marks=marks, fit="stretch")
     width, height = SIZE
@@ -228,7 +256,9 @@ def test_a_mask_on_the_photo_takes_the_regions_place(paste, larger):
     assert (mask[102:148, 202:258] == 1).all() and np.abs(pasted[102:148, 202:258] - BLUE).max() <= 1
     assert (pasted[mask == 0] == photo[mask == 0]).all()
 
-    _, (mask,), _ = paste(mask=["region mask", 0], pictures={"region": picture}, grow=0.1, feather=0.05, fit="letterbox")
+    _, (mask,), _ = paste(
+        mask=["region mask", 0], pictures={"region": picture}, grow=0.1, feather=0.05, fit="letterbox"
+    )
     across, down = np.meshgrid(np.arange(401) + 0.5, np.arange(300) + 0.5)
     away = np.minimum(*(distance_to(area, across, down) / 401 for area in ((200, 100, 260, 150), (100, 120, 330, 121))))
     assert (mask[away < 0.09] == 1).all() and (mask[away > 0.16] == 0).all()
@@ -245,7 +275,9 @@ def test_soft_masks_are_blended_as_softly(paste):
 @pytest.mark.parametrize("fit", FITS)
 def test_a_larger_copy_of_the_photo_can_be_pasted_into(paste, fit):
     original = scene(1300, 972)
-    (pasted,), (mask,), _ = paste(photo=original.resize(SIZE), fit=fit, photo_=["original", 0], pictures={"original": original})
+    (pasted,), (mask,), _ = paste(
+        photo=original.resize(SIZE), fit=fit, photo_=["original", 0], pictures={"original": original}
+    )
     assert pasted.shape == (972, 1300, 3)
     left, top = Squaring(fit, *SIZE).to_picture(*AREA[:2])
     right, bottom = Squaring(fit, *SIZE).to_picture(*AREA[2:])
@@ -261,7 +293,11 @@ def test_answers_go_into_copies_of_one_photo_or_each_into_its_own(paste):
     pictures = {"red": Image.new("RGB", (256, 256), "red")}
     (first, second), masks, photo = paste(image=["two", 0], nodes={"two": two}, pictures=pictures)
     inside = masks[0] == 1
-    assert (masks[0] == masks[1]).all() and (first[~inside] == photo[~inside]).all() and (second[~inside] == photo[~inside]).all()
+    assert (
+        (masks[0] == masks[1]).all()
+        and (first[~inside] == photo[~inside]).all()
+        and (second[~inside] == photo[~inside]).all()
+    )
     assert np.abs(first[inside] - BLUE).max() <= 1 and np.abs(second[inside] - (255, 0, 0)).max() <= 1
 
     nodes = {
@@ -269,10 +305,17 @@ def test_answers_go_into_copies_of_one_photo_or_each_into_its_own(paste):
         "mirrored": node("ImageFlip", image=["photo", 0], flip_method="y-axis: horizontally"),
         "photos": node("ImageBatch", image1=["photo", 0], image2=["mirrored", 0]),
         "compose": node(
-            "FlowInOneCompose", image=["photos", 0], task="text_box", instruction="", fit="crop", bypass="by task",
-            size=256, font="bundled", **{"marks.marks0": ["draw", 0]},
+            "FlowInOneCompose",
+            image=["photos", 0],
+            task="text_box",
+            instruction="",
+            fit="crop",
+            bypass="by task",
+            size=256,
+            font="bundled",
+            **{"marks.marks0": ["draw", 0]},
         ),
-    }  # fmt: skip
+    }
     (first, second), _, photo = paste(image=["two", 0], nodes=nodes, pictures=pictures)
     assert (first[~inside] == photo[~inside]).all() and (second[~inside] == photo[:, ::-1][~inside]).all()
     with pytest.raises(ExecutionFailed, match="prompt has 2 pictures for 1 answers in image; connect as many, or one"):
@@ -285,10 +328,17 @@ def test_transparency_outside_the_region_stays(paste):
         "clear": node("InvertMask", mask=["alpha mask", 0]),
         "cut out": node("JoinImageWithAlpha", image=["photo", 0], alpha=["clear", 0]),
         "compose": node(
-            "FlowInOneCompose", image=["cut out", 0], task="text_box", instruction="", fit="crop", bypass="by task",
-            size=256, font="bundled", **{"marks.marks0": ["draw", 0]},
+            "FlowInOneCompose",
+            image=["cut out", 0],
+            task="text_box",
+            instruction="",
+            fit="crop",
+            bypass="by task",
+            size=256,
+            font="bundled",
+            **{"marks.marks0": ["draw", 0]},
         ),
-    }  # fmt: skip
+    }
     (pasted,), (mask,), photo = paste(nodes=nodes, pictures={"alpha": alpha.convert("RGB")})
     assert pasted.shape == (300, 401, 4)
     outside = mask == 0
@@ -304,11 +354,14 @@ WIDE_MASK = {"region": Image.new("RGB", (400, 200), "white")}
     [
         (dict(answer=Image.new("RGB", SIZE)), "image is 401 x 300 pixels; expected the whole square answer"),
         (dict(mask=["region mask", 0], pictures=WIDE_MASK), "mask is 400 x 200 pixels and the photo 401 x 300"),
-        (dict(mask=["region mask", 0], pictures={"region": Image.new("RGB", SIZE)}), "mask selects nothing that the canvas shows"),
+        (
+            dict(mask=["region mask", 0], pictures={"region": Image.new("RGB", SIZE)}),
+            "mask selects nothing that the canvas shows",
+        ),
         (dict(photo_=["region", 0], pictures=WIDE_MASK), "photo is 400 x 200 pixels and the prompt's 401 x 300"),
         (dict(prompt=["words", 0]), "prompt shows no photo to put the answer into"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_belong_together_is_explained(paste, inputs, message):
     with pytest.raises(ExecutionFailed) as failure:
         paste(nodes={"words": WORDS}, **inputs)
@@ -321,21 +374,48 @@ def test_vae_decode_gives_the_picture_at_the_photos_size_and_place(client, uploa
         "load": node("FlowInOneLoader", dtype="float32", **MODELS),
         "photo": node("LoadImage", image=upload(scene(*SIZE))),
         "compose": node(
-            "FlowInOneCompose", image=["photo", 0], task="text_box", instruction="", fit=fit, bypass="by task",
-            size=256, font="bundled", **{"marks.marks0": ["draw", 0]},
+            "FlowInOneCompose",
+            image=["photo", 0],
+            task="text_box",
+            instruction="",
+            fit=fit,
+            bypass="by task",
+            size=256,
+            font="bundled",
+            **{"marks.marks0": ["draw", 0]},
         ),
         "draw": BOX,
         "sample": node(
-            "FlowInOneSampler", model=["load", 0], encoder=["load", 1], vae=["load", 2], prompt=["compose", 0], seed=0,
-            steps=1, guidance_scale=1.0, solver="euler", bypass=False, sample_posterior=False,
+            "FlowInOneSampler",
+            model=["load", 0],
+            encoder=["load", 1],
+            vae=["load", 2],
+            prompt=["compose", 0],
+            seed=0,
+            steps=1,
+            guidance_scale=1.0,
+            solver="euler",
+            bypass=False,
+            sample_posterior=False,
         ),
         "answer": node("FlowInOneVAEDecode", samples=["sample", 0], vae=["load", 2]),
-        "placed": node("FlowInOneVAEDecode", samples=["sample", 0], vae=["load", 2], prompt=["compose", 0], size="photo"),
-        "pasted": node(
-            "FlowInOnePasteBack", image=["answer", 0], prompt=["compose", 0], region="whole", grow=0.0, feather=0.0, threshold=0.1,
+        "placed": node(
+            "FlowInOneVAEDecode", samples=["sample", 0], vae=["load", 2], prompt=["compose", 0], size="photo"
         ),
-        **{f"save {name}": node("SaveImage", images=[name, 0], filename_prefix=name) for name in ("answer", "placed", "pasted")},
-    }  # fmt: skip
+        "pasted": node(
+            "FlowInOnePasteBack",
+            image=["answer", 0],
+            prompt=["compose", 0],
+            region="whole",
+            grow=0.0,
+            feather=0.0,
+            threshold=0.1,
+        ),
+        **{
+            f"save {name}": node("SaveImage", images=[name, 0], filename_prefix=name)
+            for name in ("answer", "placed", "pasted")
+        },
+    }
     outputs = client.run(graph)["outputs"]
     answer, placed, pasted = (
         Image.open(io.BytesIO(client.images({"outputs": {name: outputs[name]}})[0][1]))
@@ -355,7 +435,10 @@ def test_vae_decode_gives_the_picture_at_the_photos_size_and_place(client, uploa
     # Pillow cuts what overshoots 8 bits after either direction, ours at the end.
     assert np.abs(middle - np.asarray(expected)).mean() < 1
 
-    for change, message in ((None, "prompt is not connected, and size is photo"), (["words", 0], "prompt shows no photo")):
+    for change, message in (
+        (None, "prompt is not connected, and size is photo"),
+        (["words", 0], "prompt shows no photo"),
+    ):
         graph["placed"]["inputs"].pop("prompt")
         graph["placed"]["inputs"] |= {"prompt": change} if change else {}
         with pytest.raises(ExecutionFailed, match=message):

@@ -22,18 +22,34 @@ def node(class_type, **inputs):
 
 
 DEFAULTS = {
-    "FlowInOneDrawBox": dict(x=0.2, y=0.3, box_width=0.3, box_height=0.4, label="put a blue jay", color="#ff0000", width=3.0),
+    "FlowInOneDrawBox": dict(
+        x=0.2, y=0.3, box_width=0.3, box_height=0.4, label="put a blue jay", color="#ff0000", width=3.0
+    ),
     "FlowInOneDrawMarker": dict(tip_x=0.5, tip_y=0.5, start_x=0.7, start_y=0.3, color="#00e5ff", width=3.5),
-    "FlowInOneDrawForce": dict(kind="point", x=0.5, y=0.5, angle=30.0, strength=1.0, scale=0.0, color="#ff2d2d", width=4.0),
+    "FlowInOneDrawForce": dict(
+        kind="point", x=0.5, y=0.5, angle=30.0, strength=1.0, scale=0.0, color="#ff2d2d", width=4.0
+    ),
     "FlowInOneDrawTrajectory": dict(points="0.2,0.7 0.5,0.4 0.8,0.6", smooth=True, color="#ff2d2d", width=4.0),
-    "FlowInOneDrawDoodle": dict(mask_as="doodle", strokes="0.3,0.3 0.6,0.3 0.5,0.6", brush="multiline", color="#000000", width=8.0, smooth=False),
-    "FlowInOneDrawInstruction": dict(text="make it snow", position="bottom", face="serif", bold=True, text_size=28.0, align="center"),
+    "FlowInOneDrawDoodle": dict(
+        mask_as="doodle", strokes="0.3,0.3 0.6,0.3 0.5,0.6", brush="multiline", color="#000000", width=8.0, smooth=False
+    ),
+    "FlowInOneDrawInstruction": dict(
+        text="make it snow", position="bottom", face="serif", bold=True, text_size=28.0, align="center"
+    ),
     "FlowInOneCompose": dict(task="text_box", instruction="", fit="crop", bypass="by task", size=256, font="bundled"),
     "FlowInOneTextPrompt": dict(
-        kind="caption", text="a red bicycle", background="trained", color="#fd6fa7", second_color="#e0c3fc",
-        face="trained", text_size=0.0, align="center", size=256, font="bundled",
+        kind="caption",
+        text="a red bicycle",
+        background="trained",
+        color="#fd6fa7",
+        second_color="#e0c3fc",
+        face="trained",
+        text_size=0.0,
+        align="center",
+        size=256,
+        font="bundled",
     ),
-}  # fmt: skip
+}
 
 
 def default(class_type, **inputs):
@@ -150,11 +166,23 @@ def test_boxes_of_the_box_editor_are_drawn(composed):
 def test_tracks_become_trajectories(composed):
     nodes = {
         "tracks": node(
-            "GenerateTracks", width=512, height=336, start_x=0.3, start_y=0.5, end_x=0.7, end_y=0.5, num_frames=5,
-            num_tracks=2, track_spread=0.1, bezier=False, mid_x=0.5, mid_y=0.5, interpolation="linear",
+            "GenerateTracks",
+            width=512,
+            height=336,
+            start_x=0.3,
+            start_y=0.5,
+            end_x=0.7,
+            end_y=0.5,
+            num_frames=5,
+            num_tracks=2,
+            track_spread=0.1,
+            bezier=False,
+            mid_x=0.5,
+            mid_y=0.5,
+            interpolation="linear",
         ),
         "draw": default("FlowInOneDrawTrajectory", tracks=["tracks", 0]),
-    }  # fmt: skip
+    }
     _, text = composed(nodes, task="trajectory", **{"marks.marks0": ["draw", 0]})
     lines = [mark for mark in loads(text).marks if hasattr(mark, "points")]
     assert len(lines) == 2 and all(len(line.points) == 5 for line in lines)
@@ -212,9 +240,20 @@ def test_thin_lines_of_large_masks_are_kept(composed):
 
 def test_half_masked_tracks_are_refused_in_words(composed):
     common = dict(
-        width=512, height=336, start_x=0.3, start_y=0.5, end_x=0.7, end_y=0.5, num_frames=5, num_tracks=3,
-        track_spread=0.1, bezier=False, mid_x=0.5, mid_y=0.5, interpolation="linear",
-    )  # fmt: skip
+        width=512,
+        height=336,
+        start_x=0.3,
+        start_y=0.5,
+        end_x=0.7,
+        end_y=0.5,
+        num_frames=5,
+        num_tracks=3,
+        track_spread=0.1,
+        bezier=False,
+        mid_x=0.5,
+        mid_y=0.5,
+        interpolation="linear",
+    )
     nodes = {
         "shown": node("SolidMask", value=1.0, width=8, height=8),
         "frames": node("RepeatImageBatch", image=["picture", 0], amount=5),

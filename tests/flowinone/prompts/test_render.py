@@ -394,7 +394,9 @@ def test_a_photo_goes_with_a_photo_canvas_only():
 @pytest.mark.parametrize("size", [(30_000, 2), (2, 30_000), (0, 5)])
 def test_photos_too_large_or_empty_are_refused_before_they_are_decoded(size):
     prompt = VisualPrompt("text_in_image", PhotoCanvas(), (Text("make it snow"),))
-    with pytest.raises(PromptError, match=rf"photo: is {size[0]} x {size[1]} pixels; expected 1 to 16,384 on each side"):
+    with pytest.raises(
+        PromptError, match=rf"photo: is {size[0]} x {size[1]} pixels; expected 1 to 16,384 on each side"
+    ):
         render(prompt, Image.new("L", size))
 
 

@@ -77,7 +77,9 @@ class Canvas:
     def new(cls, page: ComfyPage, pos=(150, 100), size=None, **values) -> Canvas:
         """Add a canvas to the graph, and look at it at the graph's zoom 1."""
         node = add(page, "FlowInOneCanvas", pos, size, **values)
-        page.page.evaluate("() => { Object.assign(app.canvas.ds, {scale: 1, offset: [0, 0]}); app.graph.setDirtyCanvas(true, true); }")
+        page.page.evaluate(
+            "() => { Object.assign(app.canvas.ds, {scale: 1, offset: [0, 0]}); app.graph.setDirtyCanvas(true, true); }"
+        )
         return cls(page, node)
 
     # What is there
@@ -107,7 +109,9 @@ class Canvas:
 
     def wait_for_marks(self, count: int) -> None:
         """Wait until there are that many; what is pasted is checked by the server first."""
-        self.page.wait_for_function(f"([id, count]) => ({PANEL})(id).editor.prompt.marks.length === count", arg=[self.node, count])
+        self.page.wait_for_function(
+            f"([id, count]) => ({PANEL})(id).editor.prompt.marks.length === count", arg=[self.node, count]
+        )
 
     def exact(self) -> bytes:
         """The renderer's picture of the present drawing, as a PNG."""

@@ -24,7 +24,15 @@ def node(class_type: str, **inputs) -> dict:
 def ksampler(**changes) -> dict:
     """The stock KSampler behind the nodes "load" and "encode"."""
     settings = dict(
-        model=["load", 0], positive=["encode", 0], negative=["encode", 1], latent_image=["encode", 3],
-        seed=99, steps=4, cfg=7.0, sampler_name="euler", scheduler="simple", denoise=1.0,
-    )  # fmt: skip
+        model=["load", 0],
+        positive=["encode", 0],
+        negative=["encode", 1],
+        latent_image=["encode", 3],
+        seed=99,
+        steps=4,
+        cfg=7.0,
+        sampler_name="euler",
+        scheduler="simple",
+        denoise=1.0,
+    )
     return node("KSampler", **(settings | changes))

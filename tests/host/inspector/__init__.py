@@ -25,4 +25,6 @@ async def inspect(request):
         if entry.model is not None
     ]
     existing = [type(thing).__name__ for thing in gc.get_objects() if type(thing).__name__ in KINDS]
-    return web.json_response({"loaded": loaded, "existing": sorted(existing), "resident": psutil.Process().memory_info().rss})
+    return web.json_response(
+        {"loaded": loaded, "existing": sorted(existing), "resident": psutil.Process().memory_info().rss}
+    )
