@@ -8,8 +8,8 @@ async def comfy_entrypoint():
     from comfy_api.latest import ComfyExtension
     from server import PromptServer
 
-    from .comfyui_flowinone.canvas import add_routes
     from .comfyui_flowinone.folders import register_folders
+    from .comfyui_flowinone.routes import add_routes
     from .nodes import NODES
 
     class FlowInOneExtension(ComfyExtension):

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from flowinone import mini
-from flowinone.evaluation.examination import examine, example_number, runs_of
-from flowinone.evaluation.marks import Setting
+from flowinone.evaluation.metrics import Setting
+from flowinone.evaluation.runner import examine, example_number, runs_of
 from flowinone.hardware import accelerator
 from flowinone.pipeline import FlowInOnePipeline
 from flowinone.sampling import PRESETS, draw_noise, guided_velocity, integrate
-from flowinone.training.scenes import SCENE_TASKS, example
+from flowinone.toy import SCENE_TASKS, example
 
 FINE = dict(solver="rk4", steps=48)
 """What the latents are compared with."""

@@ -1,6 +1,6 @@
 """Does the canvas stay smooth? Draws a long stroke with a pen on a full drawing and on an empty one, in ComfyUI's page.
 
-    python scripts/environment.py benchmarks/canvas.py [--frames 240] [--json FILE]
+    python devtools/environment.py benchmarks/canvas.py [--frames 240] [--json FILE]
 
 The full drawing has 199 marks and 18,500 points, and room for the stroke. The page runs without a frame limit, so that the time
 from one frame to the next is what a frame costs; at 60 frames a second it may cost 16.7 ms. Headless, the CPU draws everything. The
@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import sync_playwright
 
+from devtools import environment
+from devtools import photos as scenes
+from devtools.browser.page import ComfyPage
+from devtools.comfyui.server import ComfyServer
 from flowinone.prompts import Box, Doodle, ForceArrow, MarkerArrow, PhotoCanvas, Trajectory, VisualPrompt, Wind, dumps
 from flowinone.prompts.spec import Stroke, point_count
-from scripts import environment, scenes
-from tests.host.browser.page import ComfyPage
-from tests.host.comfyui.server import ComfyServer
 
 FRAME = 1000 / 60
 MOVES = 4  # of the pointer in a frame, as a pen reports them

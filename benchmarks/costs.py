@@ -5,12 +5,12 @@ from PIL import Image
 
 from benchmarks.measuring import dtype_name
 from benchmarks.ways import Guided, Way, steps_from
+from devtools.counting import PeakBytes
 from flowinone.config import FlowInOneConfig
-from flowinone.eightbit import KINDS
 from flowinone.model import FlowInOneModel
 from flowinone.pipeline import FlowInOnePipeline
 from flowinone.sampling import draw_noise
-from tests.counting import PeakBytes
+from flowinone.weights.eightbit import KINDS
 
 
 def computing(dtype: str) -> torch.dtype:

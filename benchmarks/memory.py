@@ -1,6 +1,6 @@
 """Does memory stay flat? Queues prompts with changing inputs in a real ComfyUI and watches what its process holds.
 
-    python scripts/environment.py benchmarks/memory.py
+    python devtools/environment.py benchmarks/memory.py
 
 Pictures of changing sizes, batches of one to three, both samplers, other seeds, steps, guidance and solvers, on the tiny model that
 the tests use. Prints a table and ends with 1 if the last quarter of the prompts holds over 5 % more than the second.
@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.host.comfyui.client import ComfyClient
-from tests.host.comfyui.prompt import node
-from tests.host.comfyui.server import PACK_NAME, ComfyServer
-from tests.tiny import write_models
+from devtools.comfyui.client import ComfyClient
+from devtools.comfyui.prompt import node
+from devtools.comfyui.server import PACK_NAME, ComfyServer
+from devtools.tiny import write_models
 
 SOLVERS = ["euler", "euler_uniform", "midpoint", "heun", "rk4", "adams_bashforth2"]
 SAMPLERS = ["euler", "heun", "dpmpp_2m", "res_multistep", "uni_pc"]

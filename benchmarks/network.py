@@ -31,8 +31,8 @@ from benchmarks.reporting import STEPS, Row, gigabytes  # noqa: E402
 from benchmarks.shapes import SIZES, meta_parts, meta_pipeline, write_files  # noqa: E402
 from benchmarks.ways import GUIDANCE, WAYS, steps_from  # noqa: E402
 from flowinone import FlowInOneModel, FlowInOnePipeline  # noqa: E402
-from flowinone.checkpoint import load_network  # noqa: E402
-from flowinone.eightbit import KINDS, NEEDS_TORCHAO  # noqa: E402
+from flowinone.weights.checkpoint import load_network  # noqa: E402
+from flowinone.weights.eightbit import KINDS, NEEDS_TORCHAO  # noqa: E402
 
 DTYPES = ("float32", "bfloat16", "float16", *KINDS)
 

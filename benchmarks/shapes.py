@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers.models.janus.configuration_janus import JanusVisionConfig
 
 from flowinone.autoencoder import autoencoder_from_state_dict, autoencoder_of_widths
-from flowinone.checkpoint import CONFIG, VISION_HEADS
 from flowinone.config import FlowInOneConfig
 from flowinone.pipeline import FlowInOneNetwork, FlowInOnePipeline
 from flowinone.vision import VisionEncoder
+from flowinone.weights.checkpoint import CONFIG, VISION_HEADS
 
 Parts = dict[str, dict[str, Tensor]]
 

@@ -4,8 +4,8 @@ import comfy.model_management
 import comfy.sd
 import torch
 
-from ..flowinone import checkpoint
 from ..flowinone.model import PromptEncoder
+from ..flowinone.weights import checkpoint
 from .encoder import FlowInOneEncoder, vision_dtype
 from .native import native_model
 

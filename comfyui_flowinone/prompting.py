@@ -4,9 +4,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..flowinone.sampling import draw_noise
-from .composing import ComposedPrompt
+from .composed_prompt import ComposedPrompt
 from .encoder import FlowInOneEncoder, image_latents, require_kl_f8
-from .pictures import to_pictures
+from .images import to_pictures
 
 
 def prompt_pictures(

@@ -9,7 +9,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from .config import LATENT_SCALE
-from .model.flowinone import check_tensors
+from .model.flowinone_model import check_tensors
 
 
 def autoencoder_from_state_dict(state_dict: Mapping[str, Tensor], **overrides) -> AutoencoderKL:

@@ -13,19 +13,19 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
-from . import checkpoint as weights
 from . import mini as bundled
 from .autoencoder import autoencoder_from_state_dict, decode_latents, image_latents
 from .config import FlowInOneConfig
-from .eightbit import is_quantised, quantise_modules
 from .hardware import accelerator
-from .lora import add_lora
-from .lora import load_lora as read_lora
 from .model import FlowInOneModel
 from .preprocess import as_rgb, latent_view, to_pixels, vision_view
 from .sampling import Guidance, OnStep, check_solver, draw_noise, guided_velocity, integrate, source_latent
 from .sampling import preset as chosen_preset
 from .vision import VisionEncoder
+from .weights import checkpoint as weights
+from .weights.eightbit import is_quantised, quantise_modules
+from .weights.lora import add_lora
+from .weights.lora import load_lora as read_lora
 
 
 class FlowInOneNetwork(ModelMixin, FlowInOneModel, ConfigMixin):

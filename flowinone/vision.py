@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from transformers.models.janus.configuration_janus import JanusVisionConfig
 from transformers.models.janus.modeling_janus import JanusVisionAlignerMLP, JanusVisionModel
 
-from .model.flowinone import check_tensors
+from .model.flowinone_model import check_tensors
 
 
 class VisionEncoder(PreTrainedModel):

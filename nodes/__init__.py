@@ -1,8 +1,8 @@
 """The pack's nodes."""
 
-from .canvas import FlowInOneCanvas
-from .composing import FlowInOneCompose, FlowInOneTextPrompt
-from .drawing import (
+from .compose_prompt import FlowInOneCompose, FlowInOneTextPrompt
+from .draw_canvas import FlowInOneCanvas
+from .draw_marks import (
     FlowInOneDrawBox,
     FlowInOneDrawDoodle,
     FlowInOneDrawForce,
@@ -10,12 +10,12 @@ from .drawing import (
     FlowInOneDrawMarker,
     FlowInOneDrawTrajectory,
 )
-from .encoding import FlowInOneEncode
-from .latent import FlowInOneVAEDecode
-from .loading import FlowInOneLoader
-from .motion import FlowInOneMotion
-from .placing import FlowInOnePasteBack
-from .sampling import FlowInOneSampler
+from .encode import FlowInOneEncode
+from .loader import FlowInOneLoader
+from .motion_frames import FlowInOneMotion
+from .paste import FlowInOnePasteBack
+from .sampler import FlowInOneSampler
+from .vae_decode import FlowInOneVAEDecode
 
 NODES = [
     FlowInOneLoader,

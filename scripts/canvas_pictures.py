@@ -1,6 +1,6 @@
 """Take the pictures of FlowInOne Canvas in use: of the README, and of every tool for the node's help page.
 
-    python scripts/environment.py scripts/canvas_pictures.py
+    python devtools/environment.py scripts/canvas_pictures.py
 
 draws with the mouse in ComfyUI's page and writes docs/canvas.jpg, and tools_en.webp and tools_zh.webp beside the help page.
 """
@@ -16,10 +16,10 @@ from help_pictures import DOCS, GAP, LANGUAGES, ROOT, furnish, opened, save
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from scripts import environment
-from tests.host.browser.canvas import Canvas
-from tests.host.browser.page import ComfyPage
-from tests.host.comfyui.server import ComfyServer
+from devtools import environment
+from devtools.browser.canvas import Canvas
+from devtools.browser.page import ComfyPage
+from devtools.comfyui.server import ComfyServer
 
 LARGEST = 250_000  # bytes of the README's picture
 NODE, TOP = (440, 710), 160

@@ -15,13 +15,13 @@ from urllib.error import URLError
 
 ROOT = Path(__file__).resolve().parent.parent
 # An embedded Python adds neither the script's folder nor PYTHONPATH by itself.
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "host"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 
-from comfyui.client import ComfyClient, ExecutionFailed, ExecutionInterrupted, PromptRejected  # noqa: E402
-from comfyui.server import ComfyServer, ServerError, port_is_free  # noqa: E402
 from demo_graph import MINI, TASKS, photo, picture_graph, task_graph, title  # noqa: E402
-from environment import CACHE, ComfyUI, SetupError, prepare, say  # noqa: E402
 
+from devtools.comfyui.client import ComfyClient, ExecutionFailed, ExecutionInterrupted, PromptRejected  # noqa: E402
+from devtools.comfyui.server import ComfyServer, ServerError, port_is_free  # noqa: E402
+from devtools.environment import CACHE, ComfyUI, SetupError, prepare, say  # noqa: E402
 from flowinone import mini  # noqa: E402
 
 PROMPT = ROOT / "tests" / "fixtures" / "prompts" / "text_box.png"

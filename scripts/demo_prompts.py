@@ -12,10 +12,10 @@ import argparse
 from pathlib import Path
 
 from flowinone import mini
-from flowinone.evaluation.scoring import judge
 from flowinone.prompts import dumps
 from flowinone.prompts.tasks import TASKS
-from flowinone.training.scenes import SCENE_TASKS, example, plan
+from flowinone.toy import SCENE_TASKS, example, plan
+from flowinone.toy.judge import judge
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "mini"
 SEEDS = {

@@ -13,9 +13,9 @@ import math
 from pathlib import Path
 
 import numpy as np
-import scenes
 from PIL import Image
 
+from devtools import photos as scenes
 from flowinone.prompts import tasks
 from flowinone.prompts.render import render
 from flowinone.prompts.spec import (

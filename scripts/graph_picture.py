@@ -1,6 +1,6 @@
 """Take the README's picture of a graph: a shipped workflow after a run with mini, as ComfyUI's page shows it.
 
-    python scripts/environment.py scripts/graph_picture.py [NAME]
+    python devtools/environment.py scripts/graph_picture.py [NAME]
 
 writes docs/compose.png of workflows/NAME.json ("Text box"), without its notes.
 """
@@ -12,8 +12,8 @@ from help_pictures import PLACE, ROOT, SHOW, clipped, opened
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from scripts import environment
-from tests.host.comfyui.server import ComfyServer
+from devtools import environment
+from devtools.comfyui.server import ComfyServer
 
 WIDTH = 1600
 DROP_NOTES = "() => app.graph.remove(app.graph.nodes.find(({type}) => type === 'MarkdownNote'))"

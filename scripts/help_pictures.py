@@ -1,7 +1,7 @@
 """Take the pictures of the nodes' help pages: each node in a small graph in ComfyUI's page, and what it draws.
 
-    python scripts/environment.py scripts/help_pictures.py                     # all, after nodes have changed
-    python scripts/environment.py scripts/help_pictures.py FlowInOneDrawBox    # some
+    python devtools/environment.py scripts/help_pictures.py                     # all, after nodes have changed
+    python devtools/environment.py scripts/help_pictures.py FlowInOneDrawBox    # some
 
 They go beside the pages, into comfyui_flowinone/web/docs/NODE: graph_en.webp and graph_zh.webp, for both languages, and for
 the nodes of RESULTS result.webp. A new node gets a graph in GRAPHS. The Chinese pictures need a font that has Chinese.
@@ -16,17 +16,16 @@ from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
-import scenes
 from PIL import Image, ImageDraw
 from playwright.sync_api import sync_playwright
 
+from devtools import environment, tiny
+from devtools import photos as scenes
+from devtools.browser.page import CLASSIC_BOXES, ComfyPage
+from devtools.comfyui.client import ComfyClient
+from devtools.comfyui.prompt import node
+from devtools.comfyui.server import ComfyServer
 from flowinone.prompts import dumps, tasks
-from scripts import environment
-from tests import tiny
-from tests.host.browser.page import CLASSIC_BOXES, ComfyPage
-from tests.host.comfyui.client import ComfyClient
-from tests.host.comfyui.prompt import node
-from tests.host.comfyui.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "comfyui_flowinone" / "web" / "docs"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from flowinone.training.scenes import SCENE_TASKS, example
+from flowinone.toy import SCENE_TASKS, example
 
 GAP = 4
 

@@ -1,13 +1,13 @@
 """Write shipped workflows anew, in the three forms in which they are shipped, as ComfyUI's own page makes them.
 
-    python scripts/environment.py scripts/workflows.py                        # all, after nodes have got new inputs
-    python scripts/environment.py scripts/workflows.py "Text box" Doodle      # some, after they were changed
-    python scripts/environment.py scripts/workflows.py --seeds 40             # after mini was trained anew
-    python scripts/environment.py scripts/workflows.py "Text box" --thumbnail picture.png
+    python devtools/environment.py scripts/workflows.py                        # all, after nodes have got new inputs
+    python devtools/environment.py scripts/workflows.py "Text box" Doodle      # some, after they were changed
+    python devtools/environment.py scripts/workflows.py --seeds 40             # after mini was trained anew
+    python devtools/environment.py scripts/workflows.py "Text box" --thumbnail picture.png
 
 A workflow is made and changed in the browser and saved as workflows/NAME.json. From that this writes NAME.json again,
 without what only concerns the one who saved it, and with what helps everyone else: where its nodes and models come from,
-mini's steps and guidance (flowinone/mini) and its toy scene (scripts/toys.py), with --seeds also the first seed with which
+mini's steps and guidance (flowinone/mini) and its toy scene (devtools/toys.py), with --seeds also the first seed with which
 mini does what that asks for;
 and api/NAME.json, the prompt for the API. NAME.jpg, its thumbnail, is made of the given picture, or with --thumbnails
 of the prompt that the workflow draws, and of mini's answer.
@@ -23,16 +23,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import scenes
-import toys
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from devtools import environment, toys
+from devtools import photos as scenes
+from devtools.browser.page import ComfyPage
+from devtools.comfyui.client import ComfyClient
+from devtools.comfyui.server import ComfyServer
 from flowinone import __version__, mini
-from scripts import environment
-from tests.host.browser.page import ComfyPage
-from tests.host.comfyui.client import ComfyClient
-from tests.host.comfyui.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = ROOT / "workflows"

@@ -6,8 +6,8 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
-from tests import tiny
-from tests.host.comfyui.launch import TorchvisionOperators
+from devtools import tiny
+from devtools.comfyui.launch import TorchvisionOperators
 
 # transformers imports torchvision where it finds one, and the one that ComfyUI needs here may not fit this torch.
 sys.meta_path.insert(0, TorchvisionOperators())

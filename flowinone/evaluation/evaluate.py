@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from .. import __version__
-from ..conversion import sha256_of
 from ..pipeline import FlowInOnePipeline
-from ..weightfile import open_weights
-from .examination import checked_tasks, examine
-from .marks import Setting
+from ..weights.conversion import sha256_of
+from ..weights.weightfile import open_weights
+from .metrics import Setting
 from .records import Records
 from .report import RESULTS, write_report
+from .runner import checked_tasks, examine
 
 
 def evaluate(

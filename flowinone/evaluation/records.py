@@ -9,8 +9,8 @@ from PIL import Image
 
 from ..composing import write_whole
 from ..prompts.spec import Task
-from .marks import Marks
-from .scoring import Judgement
+from ..toy.judge import Judgement
+from .metrics import Marks
 
 _OTHERWISE = "choose another --out, or replace it with --overwrite"
 _ANEW = "delete it, and its part is done anew"

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from .examination import Scores
-from .marks import Score, Variant
-from .scoring import KINDS
-from .sheet import sheet
+from ..toy.judge import KINDS
+from .contact_sheet import sheet
+from .metrics import Score, Variant
+from .runner import Scores
 
 RESULTS = TABLE, FIGURES, SHEET = "table.md", "scores.json", "failures.png"
 

@@ -1,6 +1,6 @@
 """The FlowInOne network: prompt encoder and velocity network."""
 
-from .flowinone import FlowInOneModel
+from .flowinone_model import FlowInOneModel
 from .prompt_encoder import PromptEncoder
 from .velocity import VelocityNetwork, activation_bytes
 

@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checkpoint import CONFIG, VISION_HEADS
 from ..model import FlowInOneModel
 from ..model.names import upstream_name
 from ..vision import VisionEncoder
+from ..weights.checkpoint import CONFIG, VISION_HEADS
 from .snapshots import SnapshotError, remedy, save_tensors
 
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
-from ..model.flowinone import check_tensors
-from ..renaming import Renaming
+from ..model.flowinone_model import check_tensors
+from ..weights.renaming import Renaming
 
 _TRUNK = "open_clip.visual.trunk."
 # open_clip's (timm's) names, then transformers'; fused matrices are taken apart below.

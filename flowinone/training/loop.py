@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..generation import UNREADABLE, prompt_picture
 from ..pipeline import FlowInOnePipeline
+from ..toy import SCENE_TASKS, SceneSource
 from . import snapshots
 from .cache import PairCache
 from .config import ConfigError, TrainingConfig, as_fields
@@ -29,12 +30,11 @@ from .export import write_network, write_tower, write_weights
 from .objective import Chance, Objective
 from .optimizers import make_optimizer
 from .parts import MovingAverage, adapter_tensors, build, quick_attention, training_only
-from .scenes import SCENE_TASKS, SceneSource
 
 log = logging.getLogger("flowinone.training")
 
 SCENES = "scenes:"
-"""What a path of `data` begins with that stands for made-up scenes (`flowinone.training.scenes`)."""
+"""What a path of `data` begins with that stands for made-up scenes (`flowinone.toy`)."""
 
 _DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -10,16 +10,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint as recomputed
 from transformers.models.janus.configuration_janus import JanusVisionConfig
 
-from .. import checkpoint
 from ..autoencoder import autoencoder_from_state_dict
 from ..config import FlowInOneConfig
-from ..lora import PREFIX
 from ..model import FlowInOneModel
 from ..model.coarse import GatedCrossAttention
 from ..model.layers import Positions
 from ..model.names import TRAINING_ONLY
 from ..vision import VisionEncoder
-from ..weightfile import open_weights
+from ..weights import checkpoint
+from ..weights.lora import PREFIX
+from ..weights.weightfile import open_weights
 from .config import ConfigError, LoraSettings, TrainingConfig
 from .features import TargetFeatures
 from .objective import Objective
@@ -150,7 +150,7 @@ def add_adapters(network: nn.Module, settings: LoraSettings) -> None:
 
 
 def adapter_tensors(network: nn.Module, settings: LoraSettings) -> dict[str, Tensor]:
-    """The low-rank updates as `flowinone.lora` and ComfyUI read them."""
+    """The low-rank updates as `flowinone.weights.lora` and ComfyUI read them."""
     tensors = {}
     for name, parameter in network.named_parameters():
         if match := re.fullmatch(r"(.+)\.lora_([AB])\.default\.weight", name):

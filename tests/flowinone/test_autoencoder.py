@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from devtools import tiny
 from flowinone.autoencoder import autoencoder_from_state_dict, autoencoder_of_widths, decode_latents, image_latents
 from flowinone.config import LATENT_SCALE
-from flowinone.layouts import autoencoder_recipe
-from tests import tiny
+from flowinone.weights.layouts import autoencoder_recipe
 from tests.conftest import relative_error
 
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flowinone.checkpoint import load_autoencoder, load_network, load_preview, load_vision
+from devtools import tiny
 from flowinone.config import FlowInOneConfig
-from flowinone.layouts import vision_recipe
 from flowinone.model import FlowInOneModel
-from flowinone.model.flowinone import native_tensors
-from flowinone.weightfile import CheckpointError
-from tests import tiny
+from flowinone.model.flowinone_model import native_tensors
+from flowinone.weights.checkpoint import load_autoencoder, load_network, load_preview, load_vision
+from flowinone.weights.layouts import vision_recipe
+from flowinone.weights.weightfile import CheckpointError
 
 NOTHING = torch.zeros(())
 ONE = torch.ones(4, 4, 1, 1)

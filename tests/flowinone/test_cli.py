@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from devtools import tiny
 from flowinone import FlowInOnePipeline, sampling
 from flowinone.cli import main
 from flowinone.generation import pipeline_from
-from tests import tiny
 
 COMMAND = [
     sys.executable,

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
+from devtools import tiny
 from flowinone import FlowInOnePipeline
 from flowinone.cli import main
 from flowinone.composing import CHUNK
 from flowinone.prompts import TASKS, dumps, json_schema, loads, render, tasks, typeface
 from flowinone.prompts.spec import GradientCanvas, PhotoCanvas, SolidCanvas
-from tests import tiny
 
 BOX = ["--task", "text_box", "--box", "0.2,0.3,0.5,0.6", "--label", "put a blue jay"]
 PROMPT = tasks.text_box([((0.2, 0.3, 0.5, 0.6), "put a blue jay")])

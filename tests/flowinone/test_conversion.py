@@ -11,15 +11,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from devtools import tiny
 from flowinone import mini
-from flowinone.checkpoint import load_autoencoder, load_network, load_preview, load_vision
 from flowinone.config import FlowInOneConfig
-from flowinone.conversion import convert
 from flowinone.model import FlowInOneModel
-from flowinone.model.flowinone import native_tensors
+from flowinone.model.flowinone_model import native_tensors
 from flowinone.model.names import upstream_name
-from flowinone.weightfile import CheckpointError
-from tests import tiny
+from flowinone.weights.checkpoint import load_autoencoder, load_network, load_preview, load_vision
+from flowinone.weights.conversion import convert
+from flowinone.weights.weightfile import CheckpointError
 
 ROOT = Path(__file__).parents[2]
 
@@ -281,7 +281,7 @@ def test_the_target_has_the_mode_of_any_new_file(tmp_path, vision_file):
 MEASURE = """
 import sys, threading
 import torch
-from flowinone.conversion import convert
+from flowinone.weights.conversion import convert
 
 def anonymous():
     with open("/proc/self/status") as status:

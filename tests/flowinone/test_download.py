@@ -16,13 +16,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from flowinone.checkpoint import load_autoencoder, load_network, load_vision
+from devtools import tiny
 from flowinone.cli import main
-from flowinone.download import PARTS, Job, check_room
-from flowinone.hub import DownloadError, HubFile
-from flowinone.layouts import vision_recipe
-from flowinone.model.flowinone import native_tensors
-from tests import tiny
+from flowinone.model.flowinone_model import native_tensors
+from flowinone.weights.checkpoint import load_autoencoder, load_network, load_vision
+from flowinone.weights.download import PARTS, Job, check_room
+from flowinone.weights.hub import DownloadError, HubFile
+from flowinone.weights.layouts import vision_recipe
 from tests.flowinone.hub_server import Hub
 
 ROOT = Path(__file__).parents[2]
@@ -37,10 +37,10 @@ PLACES = {
 # stays for the next test and waits less between tries than users have to.
 COMMANDS = """
 import contextlib, io, json, sys
-import flowinone.hub
+import flowinone.weights.hub
 from flowinone.cli import main
 
-flowinone.hub.WAITS = (0.01,) * 4
+flowinone.weights.hub.WAITS = (0.01,) * 4
 for line in sys.stdin:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -457,7 +457,7 @@ def test_one_place_has_to_be_given(capfd, arguments, sentence):
 
 
 def test_a_huggingface_hub_that_is_missing_is_named(monkeypatch, capfd):
-    monkeypatch.delitem(sys.modules, "flowinone.download")
+    monkeypatch.delitem(sys.modules, "flowinone.weights.download")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert main(["download", "--to", "weights"]) == 2
     assert "to download takes huggingface_hub 1.32 and what the library extra lists: pip" in capfd.readouterr().err

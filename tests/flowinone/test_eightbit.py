@@ -9,17 +9,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from devtools import tiny
 from flowinone import FlowInOnePipeline, mini
-from flowinone.checkpoint import load_network, load_stored_network
 from flowinone.cli import main
-from flowinone.conversion import convert
-from flowinone.eightbit import eight_bit_recipe, quantised, scale_of, scaled, takes_8_bits
-from flowinone.layouts import network_recipe
 from flowinone.model import FlowInOneModel
 from flowinone.model.names import native_name
-from flowinone.training.scenes import example
-from flowinone.weightfile import CheckpointError
-from tests import tiny
+from flowinone.toy import example
+from flowinone.weights.checkpoint import load_network, load_stored_network
+from flowinone.weights.conversion import convert
+from flowinone.weights.eightbit import eight_bit_recipe, quantised, scale_of, scaled, takes_8_bits
+from flowinone.weights.layouts import network_recipe
+from flowinone.weights.weightfile import CheckpointError
 
 DTYPES = {"fp8": torch.float8_e4m3fn, "int8": torch.int8}
 PROMPT = example("class_to_image", 2, held_out=True)

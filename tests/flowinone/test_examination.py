@@ -14,12 +14,12 @@ from PIL import Image
 
 from flowinone import FlowInOnePipeline
 from flowinone.cli import main
-from flowinone.evaluation.examination import CountedVelocity, evaluations_of, examine, runs_of, variants
-from flowinone.evaluation.examiners import Examiners, results
-from flowinone.evaluation.marks import Marks, Score, Setting
-from flowinone.evaluation.scoring import KINDS, judge
+from flowinone.evaluation.judging import Examiners, results
+from flowinone.evaluation.metrics import Marks, Score, Setting
+from flowinone.evaluation.runner import CountedVelocity, evaluations_of, examine, runs_of, variants
 from flowinone.sampling import SOLVERS, integrate
-from flowinone.training.scenes import COLORS, SCENE_TASKS, SHAPES, Scene, Thing, example
+from flowinone.toy import COLORS, SCENE_TASKS, SHAPES, Scene, Thing, example
+from flowinone.toy.judge import KINDS, judge
 
 NAMES = ["dual path off", "guidance 1", "5 steps", "10 steps", "20 steps", "50 steps", *SOLVERS]
 

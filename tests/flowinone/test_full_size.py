@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from devtools import tiny
 from flowinone import FlowInOneModel
-from flowinone.checkpoint import load_network
-from tests import tiny
+from flowinone.weights.checkpoint import load_network
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 CONVERT = """
 import re, sys, torch
 from pathlib import Path
-from flowinone.conversion import convert
+from flowinone.weights.conversion import convert
 
 status, most = Path("/proc/self/status"), 0
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flowinone.lora import add_lora, load_lora
+from devtools import tiny
 from flowinone.model import FlowInOneModel
 from flowinone.training.config import LoraSettings
 from flowinone.training.parts import adapter_tensors, add_adapters
-from flowinone.weightfile import CheckpointError
-from tests import tiny
+from flowinone.weights.lora import add_lora, load_lora
+from flowinone.weights.weightfile import CheckpointError
 
 
 @pytest.fixture

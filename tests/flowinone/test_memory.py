@@ -6,9 +6,9 @@ import torch
 from benchmarks import costs
 from benchmarks.shapes import SIZES, meta_pipeline
 from benchmarks.ways import WAYS
+from devtools.counting import PeakBytes
 from flowinone.config import FlowInOneConfig
 from flowinone.model import VelocityNetwork, activation_bytes
-from tests.counting import PeakBytes
 
 # Where a coarse block, the norm of a row and a fine block ask for most, in this order.
 NETWORKS = {

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from devtools import tiny
 from flowinone import FlowInOnePipeline, mini
 from flowinone.cli import main
 from flowinone.sampling import PRESETS
 from flowinone.training.config import Source, TrainingConfig
 from flowinone.training.parts import build
-from tests import tiny
 
 ROOT = Path(__file__).parents[2]
 PROMPT = tiny.FIXTURES / "preprocess" / "wide.png"

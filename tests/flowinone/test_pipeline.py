@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from devtools import tiny
 from flowinone import FlowInOnePipeline
-from tests import tiny
 from tests.conftest import relative_error
 
 

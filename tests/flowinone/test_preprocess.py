@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from devtools import tiny
 from flowinone.preprocess import as_rgb, latent_view, to_pixels, vision_view
-from tests import tiny
 
 FOLDER = tiny.FIXTURES / "preprocess"
 

@@ -13,7 +13,7 @@ from flowinone.prompts.spec import Box, Doodle, ForceArrow, MarkerArrow, Text, T
 from flowinone.prompts.tasks import TASKS
 from flowinone.prompts.text import lay_out
 from flowinone.prompts.typeface import typeface
-from flowinone.training.scenes import (
+from flowinone.toy import (
     COLORS,
     GROUNDS,
     IN_BOX,
@@ -32,8 +32,8 @@ from flowinone.training.scenes import (
     plan,
     wording,
 )
-from flowinone.training.scenes.drawing import TEXTURES, outline, silhouette, tones
-from flowinone.training.scenes.split import KEPT_PAIRS, kept_place, kept_sentence
+from flowinone.toy.painting import TEXTURES, outline, silhouette, tones
+from flowinone.toy.split import KEPT_PAIRS, kept_place, kept_sentence
 
 DRAWS = 20_000
 REACH = 1.3

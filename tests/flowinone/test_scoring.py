@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from flowinone.evaluation.scoring import PATCH, PUT, SIDE, judge
-from flowinone.training.scenes import COLORS, GROUNDS, SCENE_TASKS, SHAPES, Scene, Thing, example
+from flowinone.toy import COLORS, GROUNDS, SCENE_TASKS, SHAPES, Scene, Thing, example
+from flowinone.toy.judge import PATCH, PUT, SIDE, judge
 
 EXAMPLES = [(seed, seed % 2 == 1) for seed in range(12)]
 """Half of training, half of the examination."""

@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+from devtools import tiny
 from flowinone import FlowInOnePipeline
-from flowinone.checkpoint import load_network
 from flowinone.model import FlowInOneModel
 from flowinone.prompts import dumps, tasks
 from flowinone.training import losses, snapshots
@@ -30,7 +30,7 @@ from flowinone.training.loop import train
 from flowinone.training.objective import Chance
 from flowinone.training.optimizers import make_optimizer
 from flowinone.training.parts import build
-from tests import tiny
+from flowinone.weights.checkpoint import load_network
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = "import sys, tests.conftest; from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
@@ -215,7 +215,7 @@ def test_the_contrastive_term_looks_at_the_pairs_of_all_processes(tmp_path):
 import torch
 from torch import distributed
 from flowinone.training import losses
-from tests.tiny import fixture_input
+from devtools.tiny import fixture_input
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()
 half = slice(2 * rank, 2 * rank + 2)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from devtools.tiny import FIXTURES, fixture_input
 from flowinone.training import losses
 from flowinone.training.objective import Chance
-from tests.tiny import FIXTURES, fixture_input
 
 
 @pytest.fixture(scope="module")

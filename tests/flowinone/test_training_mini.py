@@ -14,10 +14,19 @@ from safetensors.torch import load_file
 
 from flowinone import mini
 from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, latents_of_moments
-from flowinone.checkpoint import load_autoencoder, load_network, load_vision
 from flowinone.model.names import native_name
-from flowinone.training import guessing, reading
-from flowinone.training.autoencoder import (
+from flowinone.toy import COLORS, SCENE_TASKS, SHAPES, SceneSource, plan
+from flowinone.training.cache import PairCache, rows
+from flowinone.training.config import TrainingConfig, read_config
+from flowinone.training.data import Mixture, TrainingPictures, on_device, open_source
+from flowinone.training.loop import train
+from flowinone.training.objective import Chance
+from flowinone.training.parts import build, stored_network
+from flowinone.vision import VisionEncoder
+from flowinone.weights.checkpoint import load_autoencoder, load_network, load_vision
+from recipes.mini import latent_regression as guessing
+from recipes.mini import ocr_pretraining as reading
+from recipes.mini.autoencoder_training import (
     AutoencoderConfig,
     DecoderConfig,
     autoencoder_loss,
@@ -27,17 +36,9 @@ from flowinone.training.autoencoder import (
     train_autoencoder,
     train_decoder,
 )
-from flowinone.training.cache import PairCache, rows
-from flowinone.training.config import TrainingConfig, read_config
-from flowinone.training.data import Mixture, TrainingPictures, on_device, open_source
-from flowinone.training.guessing import GuessingConfig, standing, train_guessing, weights
-from flowinone.training.loop import train
-from flowinone.training.objective import Chance
-from flowinone.training.parts import build, stored_network
-from flowinone.training.reading import ReadingConfig, train_reading, words_of
-from flowinone.training.scenes import COLORS, SCENE_TASKS, SHAPES, SceneSource, plan
-from flowinone.vision import VisionEncoder
-from scripts.train_mini import spread
+from recipes.mini.latent_regression import GuessingConfig, standing, train_guessing, weights
+from recipes.mini.ocr_pretraining import ReadingConfig, train_reading, words_of
+from recipes.mini.train import spread
 
 COUNT = 40
 TOWER = dict(

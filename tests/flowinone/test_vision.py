@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from flowinone.layouts import janus_recipe, vision_recipe
+from devtools import tiny
 from flowinone.vision import VisionEncoder
-from tests import tiny
+from flowinone.weights.layouts import janus_recipe, vision_recipe
 from tests.conftest import relative_error
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flowinone.weightfile import CheckpointError, open_weights
-from tests import tiny
+from devtools import tiny
+from flowinone.weights.weightfile import CheckpointError, open_weights
 
 WEIGHTS = tiny.vision_weights()
 TRAINING_STATE = {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}, "epoch": 3, "step": torch.tensor(7)}

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts import environment
-from tests.host.comfyui.client import ComfyClient
-from tests.host.comfyui.prompt import inputs_of, node, node_id
-from tests.host.comfyui.server import PACK_NAME, ComfyServer
+from devtools import environment
+from devtools.comfyui.client import ComfyClient
+from devtools.comfyui.prompt import inputs_of, node, node_id
+from devtools.comfyui.server import PACK_NAME, ComfyServer
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "tests" / "fixtures" / "preprocess" / "wide.png"
@@ -40,7 +40,7 @@ def server(tmp_path_factory):
         pytest.skip("needs a ComfyUI: run bash scripts/test.sh, or set FLOWINONE_COMFYUI to its folder")
     from safetensors.torch import save_file
 
-    from tests.tiny import upscaler_weights, write_models
+    from devtools.tiny import upscaler_weights, write_models
 
     base = tmp_path_factory.mktemp("comfyui")
     tiny = write_models(base / "models")

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE / "comfyui"))
-import launch  # noqa: E402
+sys.path.insert(0, str(HERE.parents[1]))
+from devtools.comfyui import launch  # noqa: E402
 
 COMFYUI, MODELS, EXCHANGE = sys.argv[1:]
 launch.prepare(Path(COMFYUI), ["--cpu"])

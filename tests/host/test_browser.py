@@ -78,7 +78,7 @@ def keep_screenshot(page, name, moment):
 @pytest.fixture(scope="module")
 def pages(browser, server):
     """ComfyUI's page by renderer, one for all workflows. As in every ComfyUI, example.png lies in the input folder."""
-    from tests.host.browser.page import ComfyPage
+    from devtools.browser.page import ComfyPage
 
     shutil.copy(server.comfyui / "input" / "example.png", server.base / "input")
     opened = {}

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from devtools.comfyui.client import ExecutionFailed
+from devtools.comfyui.prompt import node
 from flowinone.prompts import Box, Doodle, PhotoCanvas, SolidCanvas, Text, VisualPrompt, dumps, loads, render
 from flowinone.prompts.spec import Stroke
-from tests.host.comfyui.client import ExecutionFailed
-from tests.host.comfyui.prompt import node
 from tests.host.conftest import PHOTO, ROOT
 
 BOX = VisualPrompt("text_box", PhotoCanvas("letterbox", "#204060"), (Box((0.2, 0.3, 0.6, 0.7), "put a fox"),))

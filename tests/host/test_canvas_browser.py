@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from devtools import photos as scenes
 from flowinone import cli
 from flowinone.prompts import loads, render
-from scripts import scenes
 from tests.host.conftest import PHOTO, ROOT
 from tests.host.test_canvas import as_saved, opened
 
@@ -22,7 +22,7 @@ INVERTED = 255 - np.asarray(Image.open(PHOTO).convert("RGB"))
 @pytest.fixture(scope="module")
 def open_page(browser, server):
     """Open ComfyUI's page in a renderer, with a browser context's settings if any are given; closed at the end."""
-    from tests.host.browser.page import ComfyPage
+    from devtools.browser.page import ComfyPage
 
     shutil.copy(server.comfyui / "input" / "example.png", server.base / "input")
     shutil.copy(PHOTO, server.base / "input" / WIDE)
@@ -66,7 +66,7 @@ def classic(open_page, pages):
 @pytest.fixture
 def new():
     """Add a canvas to a page's graph."""
-    from tests.host.browser.canvas import Canvas
+    from devtools.browser.canvas import Canvas
 
     return Canvas.new
 
@@ -78,7 +78,7 @@ def again(canvas):
 
 def on_picture(new, page, **options):
     """A canvas with Load Image in front of it and Save Image behind."""
-    from tests.host.browser.canvas import add, connect
+    from devtools.browser.canvas import add, connect
 
     canvas = new(page, (500, 100), (460, 780), **options)
     load, save = add(page, "LoadImage", (100, 100), image=WIDE), add(page, "SaveImage", (1100, 100), (400, 460))
@@ -364,7 +364,7 @@ def test_a_removed_canvas_does_nothing_any_more(page, new):
 
 
 def test_a_dropped_and_a_pasted_picture_are_drawn_on(page, new, client, server, tmp_path):
-    from tests.host.browser.canvas import add, connect
+    from devtools.browser.canvas import add, connect
 
     canvas = new(page)
     save = add(page, "SaveImage", (1100, 100), (400, 460))
@@ -389,7 +389,7 @@ def test_a_dropped_and_a_pasted_picture_are_drawn_on(page, new, client, server, 
 
 
 def test_the_connected_picture_is_shown_as_early_as_it_can_be(page, new):
-    from tests.host.browser.canvas import add, connect
+    from devtools.browser.canvas import add, connect
 
     canvas, load, _ = on_picture(new, page)
     page.set(load, "image", "meadow.png")

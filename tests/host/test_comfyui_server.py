@@ -6,8 +6,8 @@ import time
 import pytest
 from PIL import Image
 
-from tests.host.comfyui.client import ExecutionFailed, ExecutionInterrupted
-from tests.host.comfyui.prompt import inputs_of, node_id
+from devtools.comfyui.client import ExecutionFailed, ExecutionInterrupted
+from devtools.comfyui.prompt import inputs_of, node_id
 
 
 class Events(list):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import environment
+from devtools import environment
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.host.comfyui.server import PACK_NAME
+from devtools.comfyui.server import PACK_NAME
 from tests.host.conftest import ROOT
 from tests.host.test_install import ask
 from tests.host.test_locales import shipped
@@ -189,7 +189,7 @@ SHOWN = "(page) => [...page.querySelectorAll('img')].map(({src, complete, natura
 
 
 def test_the_help_panel_shows_the_page_of_the_language_with_its_pictures(server, browser):
-    from tests.host.browser.page import ComfyPage
+    from devtools.browser.page import ComfyPage
 
     def speak(language):
         with browser.new_context() as context:

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from devtools import tiny
+from devtools.comfyui.server import server_environment
 from flowinone import mini
 from flowinone.autoencoder import autoencoder_from_state_dict, autoencoder_of_widths, decode_latents, image_latents
-from flowinone.checkpoint import GROUPS, load_autoencoder
 from flowinone.config import LATENT_SCALE
-from flowinone.conversion import convert
-from flowinone.training.autoencoder import ldm_tensors
-from tests import tiny
-from tests.host.comfyui.server import server_environment
+from flowinone.weights.checkpoint import GROUPS, load_autoencoder
+from flowinone.weights.conversion import convert
+from recipes.mini.autoencoder_training import ldm_tensors
 
 # Narrow VAEs by the names of their files: widths, and groups where the file is to say so.
 NARROW = {"vae_three": ((32, 64, 96, 96), None), "vae_two": ((96, 96, 192, 192), 16)}

@@ -18,8 +18,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 from PIL import Image
 
+from devtools.comfyui.server import LAUNCH, ComfyServer, server_environment
 from flowinone import __version__
-from tests.host.comfyui.server import LAUNCH, ComfyServer, server_environment
 from tests.host.conftest import ROOT
 
 NODES = set(json.loads((ROOT / "tests" / "fixtures" / "nodes.json").read_text(encoding="utf-8")))

@@ -15,7 +15,7 @@ import re
 
 import pytest
 
-from tests.host.comfyui.server import PACK_NAME
+from devtools.comfyui.server import PACK_NAME
 from tests.host.conftest import ROOT
 
 LOCALES = ROOT / "locales"

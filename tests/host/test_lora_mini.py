@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from devtools.comfyui.prompt import node
 from flowinone import FlowInOnePipeline, mini
 from flowinone.cli import main
-from flowinone.training.scenes import example
+from flowinone.toy import example
 from scripts.demo_graph import MINI, picture_graph
-from tests.host.comfyui.prompt import node
 
 TASK, PAIRS, PROMPT_SIDE = "point_force", 12, 256
 SETTINGS = dict(steps=mini.STEPS, guidance_scale=mini.GUIDANCE_SCALE)

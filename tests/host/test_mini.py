@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from devtools.comfyui.client import ExecutionFailed
+from devtools.comfyui.prompt import ksampler, node
 from flowinone import FlowInOnePipeline
 from flowinone.preprocess import latent_view
-from tests.host.comfyui.client import ExecutionFailed
-from tests.host.comfyui.prompt import ksampler, node
 from tests.host.conftest import LOADER, PHOTO
 from tests.host.test_comfyui_server import Events
 

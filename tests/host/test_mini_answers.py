@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from flowinone import mini
-from flowinone.evaluation.scoring import judge
 from flowinone.prompts import dumps
-from flowinone.training.scenes import SCENE_TASKS
+from flowinone.toy import SCENE_TASKS
+from flowinone.toy.judge import judge
 from scripts.demo_graph import PROMPTS, TASKS, photo, task_graph
 from scripts.demo_prompts import SIDE, demo_plan
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from devtools import tiny
+from devtools.comfyui.client import ExecutionFailed, ExecutionInterrupted
 from flowinone.prompts import PhotoCanvas, VisualPrompt, dumps, render, tasks
 from flowinone.prompts.motion import part
-from tests import tiny
-from tests.host.comfyui.client import ExecutionFailed, ExecutionInterrupted
 
 PHOTO = tiny.FIXTURES / "preprocess" / "wide.png"
 MODELS = dict(

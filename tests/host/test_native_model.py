@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from flowinone.checkpoint import load_network
-from flowinone.conversion import convert
-from tests.host.comfyui.client import ExecutionFailed, ExecutionInterrupted
-from tests.host.comfyui.prompt import node
+from devtools.comfyui.client import ExecutionFailed, ExecutionInterrupted
+from devtools.comfyui.prompt import node
+from flowinone.weights.checkpoint import load_network
+from flowinone.weights.conversion import convert
 from tests.host.conftest import LOADER
 from tests.host.test_comfyui_server import Events
 

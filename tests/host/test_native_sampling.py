@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from devtools.comfyui.client import ExecutionFailed
+from devtools.comfyui.prompt import ksampler, node
 from flowinone.sampling import PRESETS
-from tests.host.comfyui.client import ExecutionFailed
-from tests.host.comfyui.prompt import ksampler, node
 
 
 @pytest.mark.parametrize(("route", "bypass"), [("dual", False), ("skip", True)])

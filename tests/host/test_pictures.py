@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import tiny
-from tests.host.comfyui.client import ExecutionFailed
-from tests.host.comfyui.prompt import inputs_of, node_id
+from devtools import tiny
+from devtools.comfyui.client import ExecutionFailed
+from devtools.comfyui.prompt import inputs_of, node_id
 
 PROMPTS = sorted((tiny.FIXTURES / "prompts").glob("*.png"))
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from devtools import tiny
+from devtools.comfyui.client import ExecutionFailed
 from flowinone.prompts.squaring import Squaring
-from tests import tiny
-from tests.host.comfyui.client import ExecutionFailed
 
 FITS = ("crop", "letterbox", "stretch")
 SIZE = 401, 300

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from devtools import tiny
+from devtools.comfyui.client import ExecutionFailed
 from flowinone.prompts import Box, PhotoCanvas, VisualPrompt, Wind, dumps, loads, render, tasks, typeface
-from tests import tiny
-from tests.host.comfyui.client import ExecutionFailed
 
 PHOTO = tiny.FIXTURES / "preprocess" / "wide.png"  # 512 x 340
 

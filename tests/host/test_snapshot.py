@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.comfyui.server import PACK_NAME
+from devtools.comfyui.server import PACK_NAME
 from tests.host.conftest import ROOT
 from tests.host.test_workflows import widget_names
 

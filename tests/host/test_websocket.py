@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tests.host.comfyui.websocket import WebSocket
+from devtools.comfyui.websocket import WebSocket
 
 ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 

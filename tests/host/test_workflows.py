@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 import flowinone
+from devtools.comfyui.prompt import inputs_of, node_id
+from devtools.toys import ROW, TOYS, drawing, faults, in_a_row, shown_by
 from flowinone import mini
-from flowinone.evaluation.scoring import judge
 from flowinone.prompts import loads, render
-from scripts.toys import ROW, TOYS, drawing, faults, in_a_row, shown_by
-from tests.host.comfyui.prompt import inputs_of, node_id
+from flowinone.toy.judge import judge
 from tests.host.conftest import PHOTO, ROOT, TINY
 
 WORKFLOWS = ROOT / "workflows"

@@ -1,0 +1,132 @@
+"""FlowInOne Motion."""
+
+import dataclasses
+
+import torch
+from comfy_api.latest import io
+
+from ..comfyui_flowinone.composed_prompt import as_image, rendered
+from ..comfyui_flowinone.images import to_pictures
+from ..comfyui_flowinone.prompting import encoded
+from ..comfyui_flowinone.sampling import require_flowinone, sample, to_latent
+from ..flowinone.prompts.motion import part
+from .sampler import FlowInOneSampler
+from .shared_inputs import AS_SET, encoder_input, random_start_input, solving, solving_inputs, vae_input
+from .sockets import CATEGORY, Prompt
+
+PHOTO, LAST_STAGE = "photo", "last stage"
+
+
+class FlowInOneMotion(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        sampler = {given.id: given for given in FlowInOneSampler.define_schema().inputs}
+        return io.Schema(
+            node_id="FlowInOneMotion",
+            display_name="FlowInOne Motion",
+            category=CATEGORY,
+            description="Walks a force, wind or trajectory prompt along its way in stages and answers each: frames for Create Video, or to choose from.",
+            search_aliases=["flowinone", "animate", "animation", "video", "frames", "trajectory", "force"],
+            inputs=[
+                sampler["model"],
+                encoder_input(),
+                vae_input(),
+                Prompt.Input(
+                    "prompt",
+                    tooltip="From Compose Visual Prompt: one picture with trajectories, force arrows or wind. Several move together.",
+                ),
+                io.Int.Input(
+                    "stages",
+                    default=8,
+                    min=2,
+                    max=64,
+                    tooltip="Into how many parts the way is cut. Each is answered with all steps.",
+                ),
+                io.Combo.Input(
+                    "start_from",
+                    display_name="start from",
+                    options=[PHOTO, LAST_STAGE],
+                    default=PHOTO,
+                    tooltip="What a stage moves. photo: each stage asks for the way up to there, on the photo itself, and nothing adds up. last stage: each asks for the next piece of the way on the answer before, which drifts from the photo but moves on from what was seen.",
+                ),
+                io.Boolean.Input(
+                    "include_photo",
+                    display_name="include photo",
+                    default=True,
+                    tooltip="Let the frames begin with the photo as it was, without marks.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The same for all stages, which keeps their look steady.",
+                ),
+                sampler["steps"],
+                sampler["guidance_scale"],
+                sampler["solver"],
+                random_start_input(),
+                *solving_inputs(),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="frames", tooltip="One answer a stage, and the photo first if it is included."
+                ),
+                io.Image.Output(display_name="stage prompts", tooltip="The prompt picture of each stage."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        encoder,
+        vae,
+        prompt,
+        stages,
+        start_from,
+        include_photo,
+        seed,
+        steps,
+        guidance_scale,
+        solver,
+        sample_posterior,
+        preset=AS_SET,
+        guidance_start=0.0,
+        guidance_end=1.0,
+    ) -> io.NodeOutput:
+        def answered(pictures, stage=(0, 1)):
+            # One at a time, as every stage has the same seed and not the next one.
+            starts = [encoded(encoder, vae, [picture], seed, sample_posterior) for picture in pictures]
+            source, image_latent = map(torch.cat, zip(*starts))
+            latents = sample(model, source, image_latent, prompt.bypass * len(pictures), *chosen, stage)
+            return vae.decode(to_latent(latents)["samples"])
+
+        require_flowinone(model)
+        chosen = solving(steps, guidance_scale, solver, preset, guidance_start, guidance_end)
+        if len(prompt.prompts) != 1:
+            raise ValueError(
+                f"prompt has {len(prompt.prompts)} pictures; Motion moves one: pick one with ImageFromBatch before Compose Visual Prompt"
+            )
+        if prompt.photos is None:
+            raise ValueError(
+                "prompt shows no photo, so there is nothing to move; connect a picture to its Compose Visual Prompt"
+            )
+        (plan,), (photo,) = prompt.prompts, to_pictures(prompt.photos)
+        bounds = [stage / stages for stage in range(stages + 1)]
+
+        if start_from == PHOTO:
+            pictures = [rendered(part(plan, 0, end), photo, prompt.size, prompt.font) for end in bounds[1:]]
+            frames = answered(pictures)
+        else:
+            pictures, answers, ground = [], [], photo
+            for stage, (begin, end) in enumerate(zip(bounds, bounds[1:])):
+                pictures.append(rendered(part(plan, begin, end), ground, prompt.size, prompt.font))
+                answers.append(answered(pictures[-1:], (stage, stages)))
+                (ground,) = to_pictures(answers[-1])
+            frames = torch.cat(answers)
+        if include_photo:
+            first = as_image(rendered(dataclasses.replace(plan, marks=()), photo, frames.shape[1], prompt.font))
+            frames = torch.cat([first[None].to(frames), frames])
+        return io.NodeOutput(frames, torch.stack([as_image(picture) for picture in pictures]))

@@ -1,0 +1,53 @@
+"""FlowInOne VAE Decode."""
+
+from comfy_api.latest import io
+
+from ..comfyui_flowinone.encoder import require_kl_f8
+from ..comfyui_flowinone.paste_back import paste_back, whole
+from .sockets import CATEGORY, Prompt
+
+SIZES = ["answer", "photo"]
+
+
+class FlowInOneVAEDecode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FlowInOneVAEDecode",
+            display_name="FlowInOne VAE Decode",
+            category=CATEGORY,
+            description="Turns a FlowInOne latent into a picture, square or at the photo's size and place. Checks that VAE and latent fit; for square ones the stock VAE Decode does the same.",
+            search_aliases=["flowinone", "decode", "vae decode", "latent to image", "uncrop", "full size"],
+            inputs=[
+                io.Latent.Input("samples", tooltip="From FlowInOne Sampler."),
+                io.Vae.Input("vae", tooltip="From Load FlowInOne, or a Stable Diffusion 1.x VAE."),
+                Prompt.Input(
+                    "prompt", optional=True, tooltip="The prompt that was answered. Only needed for the photo's size."
+                ),
+                io.Combo.Input(
+                    "size",
+                    options=SIZES,
+                    default=SIZES[0],
+                    optional=True,
+                    tooltip="What comes out. answer: the square picture as it is. photo: at the size of the prompt's photo, bars cut away and stretching undone; beside a cropped square the photo goes on.",
+                ),
+            ],
+            outputs=[io.Image.Output(tooltip="The answer as a picture.")],
+        )
+
+    @classmethod
+    def execute(cls, samples, vae, prompt=None, size=SIZES[0]) -> io.NodeOutput:
+        require_kl_f8(vae)
+        latents = samples["samples"]
+        if latents.ndim != 4 or latents.shape[1] != 4:
+            raise ValueError(
+                f"samples have shape {tuple(latents.shape)}; FlowInOne latents are [batch, 4, height, width]"
+            )
+        if size == "photo" and prompt is None:
+            raise ValueError(
+                "prompt is not connected, and size is photo; connect the prompt that was answered, or choose answer"
+            )
+        pictures = vae.decode(latents)
+        if size == "photo":
+            pictures, _ = paste_back(pictures, prompt, lambda number, place, answer, photo: whole(place, feather=0))
+        return io.NodeOutput(pictures)
