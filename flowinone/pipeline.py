@@ -147,7 +147,7 @@ class FlowInOnePipeline(DiffusionPipeline):
             guidance_every=guidance_every,
         )
         if settings.warning:
-            warnings.warn(settings.warning, stacklevel=2)
+            warnings.warn(settings.warning, stacklevel=3)  # past no_grad's wrapper
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type {output_type!r} is unknown; choose pil, np, pt or latent")
         bypasses = [bypass] * len(images) if isinstance(bypass, (bool, np.bool_)) else list(bypass)
