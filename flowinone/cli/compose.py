@@ -17,8 +17,8 @@ from ..prompts.spec import Canvas, Fit
 from .argument_types import file_path, numbers, points, positive_int
 
 DESCRIPTION = (
-    "Draw a visual prompt from a document, or from options that make one. Positions are fractions of the square canvas, "
-    "x to the right and y downwards; angles are degrees counter-clockwise from the right."
+    "Draw a visual prompt from a document, or from options that make one. Positions are fractions of the square "
+    "canvas, x to the right and y downwards; angles are degrees counter-clockwise from the right."
 )
 
 PromptBuilder = Callable[..., VisualPrompt]
