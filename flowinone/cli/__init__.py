@@ -362,38 +362,44 @@ def _add_download(commands) -> None:
 
 
 def _download(options: argparse.Namespace) -> int:
+    from ..files import user_path
+
     try:
         from tqdm import tqdm
 
-        from ..weights.download import PARTS, carry_out, check_room, folders, gigabytes, plan
+        from ..weights.conversion import byte_size
+        from ..weights.download import PARTS, check_disk_space, comfyui_folders, plan_downloads, run_download
     except ImportError as error:
-        needed = 'huggingface_hub 1.32 and what the library extra lists: pip install ".[library]"'
-        raise ImportError(f"{error}; to download takes {needed}") from error
+        needed = 'huggingface_hub 1.32 and the rest of the library extra: pip install ".[library]"'
+        raise ImportError(f"{error}; downloading needs {needed}") from error
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         tqdm.write(line, file=sys.stderr)
 
-    def meter(title: str, done: int, total: int) -> tqdm:
+    def progress_bar(title: str, done: int, total: int) -> tqdm:
         return tqdm(desc=title, initial=done, total=total, unit="B", unit_scale=True)
 
-    places = folders(options.comfyui, options.to)
+    if options.comfyui is not None:
+        targets = comfyui_folders(options.comfyui)
+    else:
+        targets = {part.kind: user_path(options.to) for part in PARTS}
     kinds = options.only or [part.kind for part in PARTS]
     dtype = None if options.dtype == "none" else options.dtype
-    jobs = plan(places, kinds, dtype, options.keep_original, options.overwrite, say)
-    for job in jobs:
-        print(job, flush=True)
+    downloads = plan_downloads(targets, kinds, dtype, options.keep_original, options.overwrite, log)
+    for download in downloads:
+        print(download, flush=True)
     if options.dry_run:
-        print(f"to fetch: {gigabytes(sum(job.size - job.held for job in jobs))}")
+        print(f"to download: {byte_size(sum(download.size - download.present for download in downloads))}")
         return 0
-    check_room(jobs)
+    check_disk_space(downloads)
     try:
-        for job in jobs:
-            carry_out(job, meter, say)
+        for download in downloads:
+            run_download(download, progress_bar, log)
     except KeyboardInterrupt:
-        say("what has arrived is kept: the same command goes on from there")
+        log("the download so far is kept; the same command resumes it")
         raise
-    for job in jobs:
-        print(f"placed: {job.target}")
+    for download in downloads:
+        print(f"placed: {download.target}")
     return 0
 
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from devtools import tiny
-from flowinone import FlowInOneModel
-from flowinone.weights.checkpoint import load_network
+from flowinone.weights.checkpoint import open_network
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +73,7 @@ def test_conversion_needs_little_more_memory_than_the_largest_tensor(released, c
 
 
 def test_one_guided_step_of_the_converted_network_is_finite_and_moves(converted):
-    model = FlowInOneModel.from_state_dict(load_network(converted)[0])
+    model = open_network(converted).load()
     assert model.dtype == torch.bfloat16
     generator = torch.Generator().manual_seed(1)
     mean, logvar = model.encode_prompt(torch.randn(1, 576, 2048, generator=generator))
