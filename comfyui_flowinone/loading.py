@@ -34,7 +34,7 @@ def load_model_and_encoder(network_path: str, vision_path: str, dtype: torch.dty
 def _model(
     network: NetworkFile, tensors: dict[str, torch.Tensor], dtype: torch.dtype | None, disable_dynamic: bool = False
 ):
-    # The file is closed: `native_model` frees each weight as it is copied, which takes effect only if nothing else holds it.
+    # The file is closed by now, so that nothing else holds a weight that `native_model` has copied and dropped.
     model = native_model(tensors, network.config, dtype, disable_dynamic, network.preview)
     # How ComfyUI makes a second, independent copy: for torch.compile, hooks and further GPUs.
     model.cached_patcher_init = (load_model, (str(network.file.path), dtype))
@@ -47,7 +47,8 @@ def _encoder(network: NetworkFile, vision_path: str, dtype: torch.dtype | None) 
         from ..flowinone.vision import VisionEncoder
     except ImportError as error:
         raise ImportError(
-            "Load FlowInOne needs transformers 4.52 or newer, for Janus-Pro's vision tower; update it: pip install -U transformers"
+            "Load FlowInOne needs transformers 4.52 or newer, for Janus-Pro's vision tower; "
+            "update it: pip install -U transformers"
         ) from error
 
     dtype = vision_dtype(dtype, comfy.model_management.text_encoder_device())
@@ -57,9 +58,10 @@ def _encoder(network: NetworkFile, vision_path: str, dtype: torch.dtype | None) 
 
 
 def load_vae(path: str, dtype: torch.dtype | None) -> comfy.sd.VAE:
-    """ComfyUI's VAE of a Stable Diffusion 1.x autoencoder or checkpoint, of any width, in ComfyUI's dtype for VAEs or in float32.
+    """ComfyUI's VAE from a Stable Diffusion 1.x autoencoder or checkpoint of any width.
 
-    Raises CheckpointError for another kind of file, for one that lacks tensors and for widths that ComfyUI cannot build.
+    It is in float32 if that is asked for, else in the dtype that ComfyUI chooses. Raises CheckpointError for another
+    kind of file, for one that lacks tensors and for widths that ComfyUI cannot build.
     """
     with open_autoencoder(path) as autoencoder:
         tensors = autoencoder.tensors()

@@ -3,8 +3,8 @@
     with open_network(path) as network:
         model = network.load(torch.bfloat16, "cuda")
 
-Opening reads names, shapes and metadata, no weights. Tensors are read when they are asked for: memory-mapped as stored, or cast one by
-one. Leaving the `with` block lets go of the file; what was read stays valid.
+Opening reads names, shapes and metadata, no weights. Tensors are read when they are asked for: memory-mapped as
+stored, or cast one by one. Leaving the `with` block lets go of the file; what was read stays valid.
 """
 
 import functools
@@ -34,7 +34,8 @@ VISION_HEADS = "flowinone.vision_heads"
 GROUPS = "flowinone.norm_groups"
 """Of a VAE: the number of groups in its GroupNorms, if that is not Stable Diffusion's 32."""
 PREVIEW = "flowinone.preview"
-"""Of a network whose latents are not those of Stable Diffusion's VAE: how ComfyUI previews them, as JSON; see `NetworkFile.preview`."""
+"""Of a network whose latents are not those of Stable Diffusion's VAE: how ComfyUI previews them, as JSON `factors` and
+`bias`; see `Preview`."""
 
 Preview = tuple[list[list[float]], list[float]]
 """Factors [4, 3] and bias [3] from scaled latents to RGB in -1..1."""
@@ -48,15 +49,15 @@ def open_network(
 
 
 def open_vision(path: str | os.PathLike) -> "VisionFile":
-    """Open any Janus-Pro file for its vision tower and aligner. Raises CheckpointError for other and incomplete files."""
+    """Open any Janus-Pro file for its vision tower and aligner. Raises CheckpointError for any other file."""
     return VisionFile(open_weights(path))
 
 
 def open_autoencoder(path: str | os.PathLike) -> "AutoencoderFile":
     """Open a Stable Diffusion VAE or a whole checkpoint for its VAE.
 
-    Raises CheckpointError for other autoencoders. SDXL's VAE alone has the same names and shapes as Stable Diffusion 1.x's and cannot be
-    told apart; an SDXL checkpoint can.
+    Raises CheckpointError for other autoencoders. SDXL's VAE alone has the same names and shapes as Stable Diffusion
+    1.x's and cannot be told apart; an SDXL checkpoint can.
     """
     return AutoencoderFile(open_weights(path))
 
@@ -94,10 +95,10 @@ class _ModelFile:
 
 
 class NetworkFile(_ModelFile):
-    """FlowInOne's network in a file: its `config`, its ComfyUI `preview`, and its tensors without the training-only ones.
+    """FlowInOne's network in a file: its `config`, its ComfyUI `preview`, and the tensors that inference reads.
 
-    The file was validated against `model`, which is still on the meta device; `load` gives that same model the file's tensors. `build`
-    makes it, and can choose a subclass of `FlowInOneModel`.
+    The file was validated against `model`, which is still on the meta device; `load` gives that same model the file's
+    tensors. `build` makes it, and can choose a subclass of `FlowInOneModel`.
     """
 
     part = "network"
@@ -156,9 +157,9 @@ class NetworkFile(_ModelFile):
     def load(self, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> FlowInOneModel:
         """`model` with the file's tensors, in evaluation mode and without gradients.
 
-        With `dtype` floating-point tensors are cast one by one. Without it, on the CPU, they stay memory-mapped. 8-bit matrices are
-        dequantised to `dtype`, or to the dtype of the file's other weights. Raises CheckpointError for unscaled float8 weights where no
-        `dtype` is given, since torch cannot compute with them.
+        With `dtype` floating-point tensors are cast one by one. Without it, on the CPU, they stay memory-mapped.
+        8-bit matrices are dequantised to `dtype`, or to the dtype of the file's other weights. Raises CheckpointError
+        for unscaled float8 weights where no `dtype` is given, since torch cannot compute with them.
         """
         self._fill(self.model, self.tensors(dtype, device))
         return self.model

@@ -43,15 +43,16 @@ def convert(
 ) -> None:
     """Write the part of FlowInOne that the file `source` holds as one safetensors file.
 
-    A network loses its training-only tensors, Janus-Pro becomes vision tower and aligner under transformers' names, a VAE or Stable
-    Diffusion checkpoint the VAE alone. `to_upstream` gives the network CSU-JPG's names and the vision encoder DeepSeek's; a VAE keeps its
-    own. Floating-point tensors are cast to `dtype` if one is given. For a network, `torch.float8_e4m3fn` and `torch.int8` mean ComfyUI's
-    8-bit format (see `eightbit`). Without `dtype`, 8-bit matrices get the dtype of their file's other weights.
+    A network loses its training-only tensors, Janus-Pro becomes vision tower and aligner under transformers' names, a
+    VAE or Stable Diffusion checkpoint the VAE alone. `to_upstream` gives the network CSU-JPG's names and the vision
+    encoder DeepSeek's; a VAE keeps its own. Floating-point tensors are cast to `dtype` if one is given. For a
+    network, `torch.float8_e4m3fn` and `torch.int8` mean ComfyUI's 8-bit format (see `eightbit`). Without `dtype`,
+    8-bit matrices get the dtype of their file's other weights.
 
-    The metadata say what the file is and what it was first made from: a second conversion keeps the checksum and licence it finds.
-    `progress` gets the bytes done and the total; hashing the source counts as well as writing the target. Memory holds one tensor at a
-    time. The target is written atomically, and an earlier one stays until then. Raises CheckpointError for a source without such a part
-    and for a target that cannot be written.
+    The metadata say what the file is and what it was first made from: a second conversion keeps the checksum and
+    licence it finds. `progress` gets the bytes done and the total; hashing the source counts as well as writing the
+    target. Memory holds one tensor at a time. The target is written atomically, and an earlier one stays until then.
+    Raises CheckpointError for a source without such a part and for a target that cannot be written.
     """
     target = Path(target)
     _check_target(resolve_files(source), target, overwrite)

@@ -30,7 +30,7 @@ ProgressBar = Callable[[str, int, int], AbstractContextManager[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One of the three files: where the Hub has it, and its name and folder here. `folder` is in ComfyUI's models folder."""
+    """One of the three files: where the Hub has it, and its name and folder in ComfyUI's models folder."""
 
     kind: str
     repo: str
@@ -77,9 +77,9 @@ PARTS = (
 class Download:
     """A file to download: `head` and the `ranges` of the Hub's `source` go to `path`, which becomes `target`.
 
-    `converted_size` is the most bytes that the target takes besides the download, 0 if the download itself becomes the target.
-    `original` is where the download stays after a conversion, None to delete it. `ours` is False for a file that the user already had,
-    which is never deleted.
+    `converted_size` is the most bytes that the target takes besides the download, 0 if the download itself becomes
+    the target. `original` is where the download stays after a conversion, None to delete it. `ours` is False for a
+    file that the user already had, which is never deleted.
     """
 
     part: Part
@@ -118,7 +118,7 @@ class Download:
 
 
 def comfyui_folders(comfyui: str) -> dict[str, Path]:
-    """The folder for each kind of part in a ComfyUI's models folder. Raises ValueError if `comfyui` is not a ComfyUI."""
+    """The folder for each kind of part in a ComfyUI. Raises ValueError if `comfyui` is not a ComfyUI folder."""
     root = user_path(comfyui)
     models = root / "models"
     # A clone or the portable version, or the base folder of the desktop application, whose code is elsewhere.
@@ -143,9 +143,9 @@ def plan_downloads(
 ) -> list[Download]:
     """What to download, in order. Asks the Hub for sizes and writes nothing; files that are already here are logged.
 
-    `targets` are the folders by kind of part. `dtype` is the network's: bf16, fp16, fp32, or None for the published one; the vision
-    encoder gets fp16, as in the public implementation. Raises CheckpointError if a target exists and is not that part, DownloadError
-    if the Hub does not answer as it should.
+    `targets` are the folders by kind of part. `dtype` is the network's: bf16, fp16, fp32, or None for the published
+    one; the vision encoder gets fp16, as in the public implementation. Raises CheckpointError if a target exists and
+    is not that part, DownloadError if the Hub does not answer as it should.
     """
     downloads = []
     for part in PARTS:
@@ -228,8 +228,8 @@ def check_disk_space(
 def run_download(download: Download, progress_bar: ProgressBar, log: Log) -> None:
     """Download, verify, convert and place one file. The target appears atomically; an interrupted download is kept.
 
-    A whole file is verified by the Hub's SHA-256. There is none for a part of a file: its bytes are of one commit, their number is
-    right, and every tensor has to be finite. Raises DownloadError; then nothing was placed.
+    A whole file is verified by the Hub's SHA-256. There is none for a part of a file: its bytes are of one commit,
+    their number is right, and every tensor has to be finite. Raises DownloadError; then nothing was placed.
     """
     folder = download.target.parent
     folder.mkdir(parents=True, exist_ok=True)

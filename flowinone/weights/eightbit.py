@@ -1,7 +1,8 @@
 """8-bit weights: the network's large matrices in ComfyUI's quantised checkpoint format, and as torchao tensors.
 
-In such a file a layer's `weight` is float8 or int8, its `weight_scale` the float32 factor to multiply it with (one number for float8,
-[rows, 1] for int8), and its `comfy_quant` the JSON text, as bytes, that names the format (ComfyUI: `QUANTIZATION.md`, `comfy/ops.py`).
+In such a file a layer's `weight` is float8 or int8, its `weight_scale` the float32 factor to multiply it with (one
+number for float8, [rows, 1] for int8), and its `comfy_quant` the JSON text, as bytes, that names the format (ComfyUI:
+`QUANTIZATION.md`, `comfy/ops.py`).
 """
 
 import json
@@ -22,7 +23,8 @@ FORMATS = {torch.float8_e4m3fn: "float8_e4m3fn", torch.int8: "int8_tensorwise"}
 """ComfyUI's names of the formats that are read and written here, by the dtype of the stored matrices."""
 
 _WRITTEN = {
-    # Without full_precision_matrix_mult ComfyUI also rounds the inputs to float8, without a scale; that doubles the error.
+    # Without full_precision_matrix_mult ComfyUI also rounds the inputs to float8, without a scale; that doubles the
+    # error.
     torch.float8_e4m3fn: {"format": "float8_e4m3fn", "full_precision_matrix_mult": True},
     torch.int8: {"format": "int8_tensorwise"},
 }
@@ -35,10 +37,10 @@ _VALUES_AT_ONCE = 2**24
 
 
 def takes_8_bits(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether a tensor, by this package's name, is stored in 8 bits: the velocity network's matrices, 99.7% of its weights.
+    """Whether a tensor, by this package's name, is stored in 8 bits: the velocity network's matrices, 99.7% of it.
 
-    Time-dependent parameters, position tables and convolutions are small, and the prompt encoder decides where the flow starts. Both sides
-    must be multiples of 16, as 8-bit matrix products on GPUs require.
+    Time-dependent parameters, position tables and convolutions are small, and the prompt encoder decides where the
+    flow starts. Both sides must be multiples of 16, as 8-bit matrix products on GPUs require.
     """
     return (
         name.startswith(_NETWORK)
@@ -49,7 +51,7 @@ def takes_8_bits(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def scale_of(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """The float32 scale to divide a matrix [R, C] by so that it fits the dtype: one number for float8, [R, 1] for int8."""
+    """The float32 scale to divide a matrix [R, C] by so that it fits the dtype: a scalar for float8, [R, 1] for int8."""
     if matrix.is_meta:  # only the shape matters
         return matrix.new_empty((len(matrix), 1) if dtype == torch.int8 else (), dtype=torch.float32)
     if dtype == torch.int8:
@@ -135,7 +137,7 @@ def dequantised_map(
 
 
 def stored_map(mapping: TensorMap, layers: dict[str, dict]) -> TensorMap:
-    """`mapping` of a file with its 8-bit layers as ComfyUI loads them: each with its settings as a `comfy_quant` tensor."""
+    """`mapping` of a file with its 8-bit layers as ComfyUI loads them: each with a `comfy_quant` tensor."""
     kept = {}
     for name, source in mapping.items():
         layer = source.names[0].removesuffix(".weight")
@@ -148,11 +150,12 @@ def stored_map(mapping: TensorMap, layers: dict[str, dict]) -> TensorMap:
 
 @torch.no_grad()
 def quantise_modules(network: nn.Module, kind: str) -> int:
-    """Replace a velocity network's large matrices by torchao's 8-bit tensors, `kind` "int8" or "float8"; return how many.
+    """Replace a velocity network's large matrices by torchao's "int8" or "float8" tensors; return how many.
 
-    The matrix between the stages stays as it is: torchao dequantises a matrix to multiply with it, and this one is ten times as large
-    as any other, so that its dequantised copy would take more memory than 8 bits save. Products are in the dtype of their inputs.
-    Raises ValueError for another kind and for a network that is quantised already, ImportError without torchao.
+    The matrix between the stages stays as it is: torchao dequantises a matrix to multiply with it, and this one is
+    ten times as large as any other, so that its dequantised copy would take more memory than 8 bits save. Products
+    are in the dtype of their inputs. Raises ValueError for another kind and for a network that is quantised already,
+    ImportError without torchao.
     """
     if kind not in KINDS:
         raise ValueError(f"8-bit weights are {' or '.join(KINDS)}, not {kind!r}")
@@ -221,8 +224,8 @@ def _check_layer(file: WeightFile, layer: str, settings: dict) -> None:
     described = f"{stored} with convrot" if '"convrot": true' in json.dumps(settings) else stored
     if described not in FORMATS.values():
         raise CheckpointError(
-            f"{file.path} has weights quantised as {described} (found {layer}), which is not supported; expected one of "
-            f"{', '.join(FORMATS.values())}, as `flowinone convert --dtype fp8` and `--dtype int8` write them"
+            f"{file.path} has weights quantised as {described} (found {layer}), which is not supported; expected "
+            f"one of {', '.join(FORMATS.values())}, as `flowinone convert --dtype fp8` and `--dtype int8` write them"
         )
     weight, scale = f"{layer}.weight", f"{layer}.weight_scale"
     if not (native_name(weight) or "").startswith(_NETWORK):

@@ -1,7 +1,8 @@
 """Files on the Hugging Face Hub: what they are, and parts of them, downloaded so that a later run can resume.
 
-huggingface_hub (1.32 and 2.4) restarts an interrupted download in the next run, downloads whole files only and verifies no checksum. So
-the transfer is done here, by plain HTTP; endpoint, token, proxies, offline mode and errors are huggingface_hub's.
+huggingface_hub (1.32 and 2.4) restarts an interrupted download in the next run, downloads whole files only and
+verifies no checksum. So the transfer is done here, by plain HTTP; endpoint, token, proxies, offline mode and errors
+are huggingface_hub's.
 """
 
 import dataclasses
@@ -75,9 +76,9 @@ def find_hub_file(repo: str, name: str, log: Log) -> HubFile:
 
 
 def stream_range(file: HubFile, start: int, end: int, log: Log) -> Iterator[bytes]:
-    """The bytes from `start` to before `end` of the file, in pieces as they arrive, over as many connections as it takes.
+    """The bytes from `start` to before `end` of the file, in pieces as they arrive.
 
-    Raises DownloadError when retries do not help.
+    A connection that breaks is replaced by another that continues. Raises DownloadError when retries do not help.
     """
     url = hf_hub_url(file.repo, file.name, revision=file.commit)
     delays = iter(RETRY_DELAYS)
@@ -182,8 +183,8 @@ def download_ranges(
 def tensor_entries(file: HubFile, log: Log) -> dict[str, dict]:
     """The header entries of a safetensors file on the Hub, with `data_offsets` counted from the start of the file.
 
-    Only these bytes are transferred, which huggingface_hub's own header parser doesn't guarantee. Raises DownloadError if it is not such a
-    file, or its header contradicts itself or the file's size.
+    Only these bytes are transferred, which huggingface_hub's own header parser doesn't guarantee. Raises
+    DownloadError if it is not such a file, or its header contradicts itself or the file's size.
     """
     length = int.from_bytes(b"".join(stream_range(file, 0, 8, log)), "little")
     if not 2 <= length <= min(MAX_HEADER_BYTES, file.size - 8):
@@ -211,7 +212,7 @@ def _not_safetensors(file: HubFile, why: str) -> DownloadError:
 
 
 def subset(entries: dict[str, dict], names: Collection[str], metadata: dict[str, str]) -> tuple[bytes, list[ByteRange]]:
-    """Some tensors of a safetensors file as a file of their own: its header, and the ranges of the original that follow."""
+    """A safetensors file of some of the tensors: its header, and the ranges of the original file that follow."""
     header, ranges, offset = {}, [], 0
     for name in sorted(names, key=lambda name: entries[name]["data_offsets"]):
         begin, end = entries[name]["data_offsets"]

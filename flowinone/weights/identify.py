@@ -15,7 +15,8 @@ class Identity:
     found: str
 
 
-# What the file is, which part it serves as, and how a key of such files begins. The first row that matches any key decides.
+# What the file is, which part it serves as, and how a key of such files begins. The first row that matches any key
+# decides.
 _KINDS = (
     ("a LoRA", None, r"(.*[._])?lora_(up|down|A|B)\."),
     ("a FlowInOne network", "network", r"(stages|context_encoder|velocity_network|prompt_encoder)\."),

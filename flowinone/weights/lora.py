@@ -1,7 +1,8 @@
 """LoRA files of the velocity network: reading them, and adding them to its weights.
 
-A file has `diffusion_model.NAME.lora_A.weight` [r, in] and `.lora_B.weight` [out, r] for every matrix, and optionally its `.alpha`. NAME
-is the layer's name in `VelocityNetwork`, so that ComfyUI's LoRA loader also finds the matrices in its MODEL.
+A file has `diffusion_model.NAME.lora_A.weight` [r, in] and `.lora_B.weight` [out, r] for every matrix, and optionally
+its `.alpha`. NAME is the layer's name in `VelocityNetwork`, so that ComfyUI's LoRA loader also finds the matrices in
+its MODEL.
 """
 
 import os
@@ -30,7 +31,8 @@ def read_lora(path: str | os.PathLike) -> dict[str, Tensor]:
 def add_lora(network: nn.Module, tensors: dict[str, Tensor], strength: float = 1.0) -> int:
     """Add a LoRA to a velocity network's weights in place; return how many matrices changed.
 
-    A negative strength removes it again. Raises ValueError, before anything is changed, for a LoRA that does not fit the network.
+    A negative strength removes it again. Raises ValueError, before anything is changed, for a LoRA that does not fit
+    the network.
     """
     weights, updates = dict(network.named_parameters()), {}
     for key in (key for key in tensors if key.endswith(_A)):

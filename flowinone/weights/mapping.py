@@ -1,7 +1,8 @@
 """How the tensors of each known layout become this package's, and back.
 
-A tensor map says, for every tensor wanted, which stored tensors it is built from and how. It is made from names alone, so that a file
-can be converted tensor by tensor, and shapes are known before anything is read (`build` works on meta tensors too).
+A tensor map says, for every tensor wanted, which stored tensors it is built from and how. It is made from names
+alone, so that a file can be converted tensor by tensor, and shapes are known before anything is read (`build` works
+on meta tensors too).
 """
 
 import dataclasses
@@ -38,8 +39,8 @@ def network_map(names: Iterable[str], to_upstream: bool = False) -> TensorMap:
     return {renamed: TensorSource((name,)) for name, renamed in wanted.items() if renamed is not None}
 
 
-# DeepSeek's names, then transformers'. Fused queries, keys and values, the position table and the aligner's later layers
-# need more than a new name; the functions below build them.
+# DeepSeek's names, then transformers'. Fused queries, keys and values, the position table and the aligner's later
+# layers need more than a new name; the functions below build them.
 _JANUS = Renaming("""
 vision_model.vision_tower.patch_embed.proj.*    vision_model.embeddings.patch_embedding.*
 vision_model.vision_tower.blocks.#.norm1.*      vision_model.encoder.layers.#.layer_norm1.*

@@ -1,7 +1,7 @@
 """The header of a safetensors file, written by hand: eight bytes of length, JSON, then the tensors' bytes.
 
-safetensors' own writer needs all tensors in memory at once. Conversion writes one tensor at a time, and a download copies the bytes
-of some tensors of a remote file without ever seeing them as tensors.
+safetensors' own writer needs all tensors in memory at once. Conversion writes one tensor at a time, and a download
+copies the bytes of some tensors of a remote file without ever seeing them as tensors.
 """
 
 import json

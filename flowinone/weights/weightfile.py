@@ -1,7 +1,7 @@
 """Weight files in the forms they are passed around in: safetensors and PyTorch, sharded, wrapped or mislabelled.
 
-safetensors and `torch.load` read the tensors. What they don't do is here: resolving folders, shards and indices, unwrapping training
-checkpoints, and saying what a file is that neither can read.
+safetensors and `torch.load` read the tensors. What they don't do is here: resolving folders, shards and indices,
+unwrapping training checkpoints, and saying what a file is that neither can read.
 """
 
 import json
@@ -35,7 +35,8 @@ class WeightFile(Mapping[str, Tensor]):
     """The tensors of a weight file, or of all files of a sharded one, by name. Each is memory-mapped when asked for.
 
     Names are the stored ones without the wrapping prefix (`module.`, `model.` and the like) that all of them share.
-    `path` is what the user gave, `files` what it resolves to, `metadata` the safetensors metadata (empty for PyTorch files).
+    `path` is what the user gave, `files` what it resolves to, `metadata` the safetensors metadata (empty for PyTorch
+    files).
     """
 
     def __init__(self, path: Path, files: Iterable[Path]):
@@ -69,8 +70,8 @@ class WeightFile(Mapping[str, Tensor]):
     def close(self) -> None:
         """Forget the tensors. Those already read stay valid; `path`, `files` and `metadata` stay.
 
-        Without it, a PyTorch file that could not be memory-mapped keeps all of its tensors in memory, and Windows keeps a
-        mapped file locked.
+        Without it, a PyTorch file that could not be memory-mapped keeps all of its tensors in memory, and Windows
+        keeps a mapped file locked.
         """
         self._holders = {}
 
@@ -78,8 +79,8 @@ class WeightFile(Mapping[str, Tensor]):
 def open_weights(path: str | os.PathLike) -> WeightFile:
     """Open a weight file: safetensors or PyTorch, one of a set of shards, a shard index, or a folder with any of these.
 
-    PyTorch files are read with `weights_only`, so that no code in them runs. Those from before PyTorch 1.6 are read whole instead
-    of memory-mapped. Raises CheckpointError for anything that is not a complete weight file.
+    PyTorch files are read with `weights_only`, so that no code in them runs. Those from before PyTorch 1.6 are read
+    whole instead of memory-mapped. Raises CheckpointError for anything that is not a complete weight file.
     """
     return WeightFile(Path(path), resolve_files(path))
 

@@ -408,9 +408,10 @@ def test_a_disk_that_is_too_small_is_noticed_beforehand(tmp_path):
     with pytest.raises(DownloadError) as raised:
         check_disk_space(downloads, free=lambda folder: 10_100_000_000)
     assert str(raised.value) == (
-        f"{tmp_path} needs up to 10.2 GB and its disk has 10.1 GB free; free some space, or download one part at a time with --only"
+        f"{tmp_path} needs up to 10.2 GB and its disk has 10.1 GB free; "
+        "free some space, or download one part at a time with --only"
     )
-    # What was fetched by an earlier run takes no more room.
+    # What an earlier run downloaded takes no more space.
     (tmp_path / "new").mkdir()
     with open(tmp_path / "new" / "network.part", "wb") as stream:
         stream.truncate(200_000_000)
@@ -422,7 +423,8 @@ def test_a_disk_that_is_too_small_is_noticed_beforehand(tmp_path):
     [
         (
             [],
-            "is not a ComfyUI folder (it has no main.py next to a folder models or comfy); give the folder with ComfyUI's",
+            "is not a ComfyUI folder (it has no main.py next to a folder models or comfy); "
+            "give the folder with ComfyUI's",
         ),
         (["ComfyUI/comfy"], "; did you mean {inner}?; give"),
     ],

@@ -73,7 +73,8 @@ def test_comfyui_finds_the_settings_it_reads(files):
         assert (scale.dtype, scale.shape, len(stored[f"{layer}.weight"])) == (torch.float32, shape, 128)
 
 
-# A quarter of a step off, on average; a step of float8 is an eighth to a sixteenth of the value, of int8 a 127th of the row's largest.
+# A quarter of a step off, on average; a step of float8 is an eighth to a sixteenth of the value, of int8 a 127th of
+# the row's largest.
 @pytest.mark.parametrize(("kind", "bound"), [("fp8", 0.03), ("int8", 0.011)])
 @pytest.mark.parametrize("size", [1e-6, 0.004, 1.0, 1e4])
 def test_matrices_of_any_size_are_rounded_by_little(kind, bound, size):

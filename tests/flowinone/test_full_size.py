@@ -13,7 +13,8 @@ from flowinone.weights.checkpoint import open_network
 
 pytestmark = pytest.mark.slow
 
-# Converts in a process of its own and prints the most anonymous memory, in MB, that it had: mapped file pages do not count.
+# Converts in a process of its own and prints the most anonymous memory, in MB, that it had: mapped file pages do not
+# count.
 CONVERT = """
 import re, sys, torch
 from pathlib import Path

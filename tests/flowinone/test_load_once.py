@@ -1,4 +1,4 @@
-"""Each weight file is opened once, and each network is built once: the model that validates a file is the one that gets its tensors."""
+"""Each weight file is opened once and each model built once: the one that validates a file also gets its tensors."""
 
 import collections
 import functools
@@ -111,11 +111,10 @@ def test_a_closed_file_holds_no_tensors_and_leaves_those_that_were_read(tmp_path
     assert tensor() is None
 
 
-def is_mapped(tensor, path):
-    """Whether the tensor's memory is a mapping of the file."""
+def mapped_ranges(path):
+    """Where the file is mapped into memory: pairs of addresses."""
     mappings = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path))]
-    ranges = [[int(address, 16) for address in mapping[0].split("-")] for mapping in mappings]
-    return any(start <= tensor.data_ptr() < end for start, end in ranges)
+    return [[int(address, 16) for address in mapping[0].split("-")] for mapping in mappings]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -126,8 +125,10 @@ def test_tensors_stay_mapped_as_stored_and_are_copied_in_another_dtype(tmp_path,
     for dtype, mapped in ((None, True), (torch.float32, True), (torch.bfloat16, False)):
         with open_network(path) as network:
             model = network.load(dtype)
+        ranges = mapped_ranges(path)
         for parameter in model.parameters():
-            assert is_mapped(parameter, path) == mapped and not parameter.requires_grad
+            assert any(start <= parameter.data_ptr() < end for start, end in ranges) == mapped
+            assert not parameter.requires_grad
             assert parameter.dtype == dtype or dtype is None
 
 

@@ -118,6 +118,16 @@ def test_the_model_gives_way_to_another(found):
     assert found["offloading"] == {"before": 1, "after": 0}
 
 
+def test_load_flowinone_opens_each_file_once_and_builds_one_meta_model(found):
+    assert found["opened"]["files"] == {mini.NETWORK.name: 1, mini.VISION.name: 1}
+    # The velocity network is validated on the meta device, and then built from ComfyUI's own layers.
+    assert found["opened"]["constructed"] == [
+        ["PromptEncoder", "meta"],
+        ["VelocityNetwork", "meta"],
+        ["NativeVelocityNetwork", "cpu"],
+    ]
+
+
 @pytest.mark.parametrize("name", ["vae_mini", "vae_tiny", *NARROW])
 def test_comfyuis_vae_of_a_narrow_file_is_the_librarys(found, exchange, name):
     assert found["autoencoders"][name] == [4, 8, 8]
