@@ -1,4 +1,4 @@
-"""Files and streams: paths as users type them, atomic writes, the picture suffixes, output that any terminal can show."""
+"""Files and streams: paths as users type them, picture suffixes, atomic writes, output for any terminal's encoding."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", "
 
 
 def user_path(path: str | os.PathLike) -> Path:
-    """A path as users type it, with a leading `~` or `~user` replaced by the home folder; kept as it is if there is none."""
+    """A path as users type it: a leading `~` or `~user` is the home folder, if there is such a user."""
     return Path(os.path.expanduser(path))
 
 

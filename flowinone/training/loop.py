@@ -19,8 +19,8 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from PIL import Image
 from torch import Tensor
 
-from ..generation import UNREADABLE, prompt_picture
 from ..pipeline import FlowInOnePipeline
+from ..prompts.prompt_files import READ_ERRORS, load_prompt_image
 from ..toy import SCENE_TASKS, SceneSource
 from ..weights.checkpoint import open_network
 from . import snapshots
@@ -328,8 +328,8 @@ def _samples(config: TrainingConfig) -> list[tuple[Image.Image, bool]]:
     read = []
     for path in config.samples:
         try:
-            read.append(prompt_picture(path))
-        except UNREADABLE as error:
+            read.append(load_prompt_image(path))
+        except READ_ERRORS as error:
             raise ConfigError(f"samples: {path} cannot be read as a prompt ({error})") from error
     return read
 

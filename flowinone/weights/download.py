@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from huggingface_hub import constants
 
-from ..files import user_path
 from .checkpoint import open_autoencoder, open_network, open_vision
 from .conversion import ModelFile, byte_size, sha256_of, write_converted
 from .hub import ByteRange, DownloadError, HubFile, Log, download_ranges, find_hub_file, subset, tensor_entries
@@ -117,9 +116,8 @@ class Download:
         )
 
 
-def comfyui_folders(comfyui: str) -> dict[str, Path]:
-    """The folder for each kind of part in a ComfyUI. Raises ValueError if `comfyui` is not a ComfyUI folder."""
-    root = user_path(comfyui)
+def comfyui_folders(root: Path) -> dict[str, Path]:
+    """The folder for each kind of part in a ComfyUI. Raises ValueError if `root` is not a ComfyUI folder."""
     models = root / "models"
     # A clone or the portable version, or the base folder of the desktop application, whose code is elsewhere.
     clone = (root / "main.py").is_file() and (models.is_dir() or (root / "comfy").is_dir())
@@ -127,7 +125,7 @@ def comfyui_folders(comfyui: str) -> dict[str, Path]:
         inner = root / "ComfyUI"
         meant = f"; did you mean {inner}?" if (inner / "main.py").is_file() else ""
         raise ValueError(
-            f"{comfyui} is not a ComfyUI folder (it has no main.py next to a folder models or comfy){meant}; "
+            f"{root} is not a ComfyUI folder (it has no main.py next to a folder models or comfy){meant}; "
             "give the folder with ComfyUI's main.py, or --to FOLDER to download without a ComfyUI"
         )
     return {part.kind: models / part.folder for part in PARTS}
