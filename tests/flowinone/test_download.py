@@ -1,4 +1,4 @@
-"""`flowinone download` against a local hub: what it places, what it asks for, and what it does about every fault."""
+"""`flowinone download` against a local hub: what it places, what it requests, and how it handles every fault."""
 
 import hashlib
 import io
@@ -33,8 +33,8 @@ PLACES = {
     "vision": Path("clip_vision", "janus_pro_1b_vision.safetensors"),
     "vae": Path("vae", "vae-ft-mse-840000-ema-pruned.safetensors"),
 }
-# huggingface_hub reads its environment once, when it is imported. So the command runs in a process of its own, which
-# stays for the next test and waits less between tries than users have to.
+# huggingface_hub reads its environment once, on import. So the command runs in a process of its own, which the tests
+# share and which waits less between retries.
 COMMANDS = """
 import contextlib, io, json, sys
 import flowinone.weights.hub
@@ -93,7 +93,7 @@ def server():
 def hub(server):
     for kind, content in CONTENTS.items():
         server.put(REPOS[kind], FILES[kind], content)
-    server.well()
+    server.reset()
     return server
 
 
@@ -180,10 +180,10 @@ def test_of_janus_only_the_towers_bytes_are_read(hub, download, tmp_path):
     assert files_of(tmp_path) == ["janus_pro_1b_vision.safetensors"]
 
 
-def test_files_that_are_here_already_are_not_asked_for(hub, download, comfyui):
+def test_files_that_exist_already_are_not_requested(hub, download, comfyui):
     arguments = ["--comfyui", comfyui, "--only", "vision", "--only", "vae"]
     assert download(*arguments)[0] == 0
-    hub.well()
+    hub.reset()
     code, said, errors = download(*arguments)
     assert (code, said, hub.transfers) == (0, "", [])
     assert [
@@ -216,7 +216,7 @@ def test_a_dry_run_tells_sizes_and_writes_nothing(hub, download, comfyui):
     assert hub.sent("model.safetensors") < 20_000 and hub.sent(FILES["network"]) == 0
 
 
-def test_a_cut_connection_is_taken_up_where_it_was_cut(hub, download, tmp_path):
+def test_a_broken_connection_is_resumed_where_it_broke(hub, download, tmp_path):
     hub.cuts = [1_000_000, 0, 50_000, 0, 50_000]  # more often than tries in a row are made
     code, _, errors = download("--to", tmp_path, "--only", "vae")
     assert code == 0 and errors.count("retrying in 0.01 s") == 5
@@ -237,12 +237,12 @@ def interrupt(hub, download, kind, after, *arguments):
 
 
 @pytest.mark.parametrize(("kind", "after"), [("network", 60_000_000), ("vision", 40_000)])
-def test_a_download_that_was_cut_off_goes_on_in_the_next_run(hub, download, comfyui, kind, after):
+def test_an_interrupted_download_is_resumed_by_the_next_run(hub, download, comfyui, kind, after):
     models = comfyui / "models"
     interrupt(hub, download, kind, after, "--comfyui", comfyui)
     assert [Path(name).suffix for name in files_of(models)] == [".part"]
     first = hub.sent(FILES[kind])
-    hub.well()
+    hub.reset()
     code, said, errors = download("--comfyui", comfyui, "--only", kind)
     assert code == 0, errors
     assert "of it already here" in said and "starting over" not in errors
@@ -258,7 +258,7 @@ def test_a_download_that_was_cut_off_goes_on_in_the_next_run(hub, download, comf
 
 
 @pytest.mark.parametrize("kind", ["vae", "vision"])
-def test_a_file_that_changed_meanwhile_is_fetched_from_its_start(hub, download, tmp_path, kind):
+def test_a_file_that_changed_meanwhile_is_downloaded_from_its_start(hub, download, tmp_path, kind):
     interrupt(hub, download, kind, 40_000, "--to", tmp_path)
     if kind == "vae":
         weights = tiny.autoencoder_weights() | {"encoder.conv_in.bias": torch.full((128,), 0.25)}
@@ -269,7 +269,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_from_its_start(hub, download, 
         changed, open_file = janus(**weights), open_vision
         sent = 8 + int.from_bytes(changed[:8], "little") + sum(tensor.nbytes for tensor in weights.values())
     hub.put(REPOS[kind], FILES[kind], changed)
-    hub.well()
+    hub.reset()
     code, _, errors = download("--only", kind, "--to", tmp_path)
     assert code == 0 and "has changed on the Hub since it was partly downloaded; starting over" in errors
     assert hub.sent(FILES[kind]) == sent
@@ -362,7 +362,7 @@ def test_a_file_that_its_repository_lacks_is_named(hub, download, tmp_path):
     assert f"deepseek-community/Janus-Pro-1B has no file model.safetensors (404); see what it has on {place}" in errors
 
 
-def test_a_mirror_that_serves_whole_files_only_will_do_for_whole_files(hub, download, tmp_path):
+def test_a_mirror_without_range_requests_serves_whole_files_only(hub, download, tmp_path):
     hub.ranges = False
     assert download("--to", tmp_path, "--only", "vae")[0] == 0
     code, _, errors = download("--to", tmp_path, "--only", "vision")
@@ -372,14 +372,14 @@ def test_a_mirror_that_serves_whole_files_only_will_do_for_whole_files(hub, down
     assert files_of(tmp_path) == [PLACES["vae"].name]
 
 
-def test_the_published_checkpoint_can_stay_and_is_not_fetched_twice(hub, download, tmp_path):
+def test_the_published_checkpoint_can_be_kept_and_is_not_downloaded_twice(hub, download, tmp_path):
     assert download("--to", tmp_path, "--only", "network", "--dtype", "none", "--keep-original")[0] == 0
     assert files_of(tmp_path) == ["flowinone_256px.pth", "flowinone_256px.safetensors"]
     original = tmp_path / "flowinone_256px.pth"
     assert original.read_bytes() == CONTENTS["network"]
     assert {tensor.dtype for tensor in load_file(tmp_path / "flowinone_256px.safetensors").values()} == {torch.float32}
 
-    hub.well()
+    hub.reset()
     assert download("--to", tmp_path, "--only", "network", "--dtype", "fp16")[0] == 0
     assert original.exists() and hub.transfers == []
     tensors = open_network(tmp_path / "flowinone_256px_fp16.safetensors").tensors()
@@ -399,7 +399,7 @@ def download_of(folder, kind, size, result):
     return Download(part, source, [(0, size)], b"", folder / f"{kind}.part", folder / kind, None, result, None)
 
 
-def test_a_disk_that_is_too_small_is_noticed_beforehand(tmp_path):
+def test_a_disk_that_is_too_small_is_noticed_before_downloading(tmp_path):
     downloads = [
         download_of(tmp_path / "new", "network", 6_800_000_000, 3_400_000_000),
         download_of(tmp_path / "new", "vae", 335_000_000, 0),
@@ -429,7 +429,7 @@ def test_a_disk_that_is_too_small_is_noticed_beforehand(tmp_path):
         (["ComfyUI/comfy"], "; did you mean {inner}?; give"),
     ],
 )
-def test_a_folder_that_is_no_comfyui_is_named(tmp_path, capfd, folders, sentence):
+def test_a_folder_that_is_not_a_comfyui_is_named(tmp_path, capfd, folders, sentence):
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder).with_name("main.py").touch()
@@ -486,7 +486,7 @@ def test_ctrl_c_places_nothing_and_the_next_run_goes_on(hub, environment, downlo
     held = part.stat().st_size
     assert part.suffix == ".part" and 0 < held < len(CONTENTS["vae"])
 
-    hub.well()
+    hub.reset()
     assert download(*arguments)[0] == 0
     assert [transfer.start for transfer in hub.transfers] == [held]
     assert (tmp_path / PLACES["vae"].name).read_bytes() == CONTENTS["vae"]
