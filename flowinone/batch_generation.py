@@ -15,27 +15,7 @@ from . import __version__
 from .files import PICTURE_SUFFIXES, STANDARD_STREAM, is_picture
 from .pipeline import FlowInOnePipeline
 from .prompts.prompt_files import DOCUMENT_SUFFIX, READ_ERRORS, is_document, load_prompt_image, write_png
-from .sampling import Guidance, check_solver
-
-
-@dataclasses.dataclass(frozen=True)
-class GenerationSettings:
-    """How images are generated, as their metadata record it; see `FlowInOnePipeline.__call__`.
-
-    Without `bypass` each prompt's document decides, and an image without one is not bypassed.
-    """
-
-    seed: int
-    steps: int
-    guidance_scale: float
-    solver: str
-    bypass: bool | None = None
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    guidance_every: int = 1
-
-    def __post_init__(self):
-        check_solver(self.solver, self.steps)
-        Guidance(self.guidance_scale, self.guidance_interval, self.guidance_every)
+from .sampling import SamplerSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,11 +101,17 @@ def _targets(folder: Path, relatives: Sequence[Path]) -> list[str]:
 
 
 def generate_all(
-    pipeline: FlowInOnePipeline, jobs: Sequence[GenerationJob], settings: GenerationSettings, batch_size: int
+    pipeline: FlowInOnePipeline,
+    jobs: Sequence[GenerationJob],
+    settings: SamplerSettings,
+    seed: int = 0,
+    bypass: bool | None = None,
+    batch_size: int = 1,
 ) -> list[tuple[GenerationJob, str]]:
     """Generate every job's image, `batch_size` at a time, with a progress bar; each file is written atomically.
 
-    Returns the jobs whose prompts could not be read, with the reason. Files written before an exception stay.
+    A job's number is added to `seed`. Without `bypass` each prompt's document decides, and an image without one is not
+    bypassed. Returns the jobs whose prompts could not be read, with the reason. Files written before an exception stay.
     """
     unreadable = []
     pipeline.set_progress_bar_config(disable=True)
@@ -137,13 +123,12 @@ def generate_all(
             readable = []
             for job in batch:
                 try:
-                    readable.append((job, *load_prompt_image(job.source, job.photo, settings.bypass)))
+                    readable.append((job, *load_prompt_image(job.source, job.photo, bypass)))
                 except READ_ERRORS as error:
                     unreadable.append((job, str(error) or type(error).__name__))
             if readable:
-                done_before = number * per_batch
                 _generate(
-                    pipeline, readable, settings, lambda done, start=done_before: bar.update(start + done - bar.n)
+                    pipeline, readable, settings, seed, lambda done, start=bar.n: bar.update(start + done - bar.n)
                 )
             bar.update((number + 1) * per_batch - bar.n)
     return unreadable
@@ -152,19 +137,16 @@ def generate_all(
 def _generate(
     pipeline: FlowInOnePipeline,
     batch: list[tuple[GenerationJob, Image.Image, bool]],
-    settings: GenerationSettings,
+    settings: SamplerSettings,
+    seed: int,
     on_step: Callable[[int], object],
 ) -> None:
     jobs, pictures, bypasses = zip(*batch)
-    seeds = [(settings.seed + job.number) % 2**64 for job in jobs]
+    seeds = [(seed + job.number) % 2**64 for job in jobs]
     output = pipeline(
         pictures,
-        steps=settings.steps,
-        guidance_scale=settings.guidance_scale,
-        guidance_interval=settings.guidance_interval,
-        guidance_every=settings.guidance_every,
+        **dataclasses.asdict(settings),
         bypass=bypasses,
-        solver=settings.solver,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         callback_on_step_end=lambda pipe, done, total, denoised: on_step(done),
     )

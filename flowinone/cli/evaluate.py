@@ -1,12 +1,13 @@
 """`flowinone evaluate`: a model's accuracy on synthetic scenes."""
 
 import argparse
+import dataclasses
 import shlex
 import sys
 
 from .argument_types import file_path, natural_int, positive_int
 from .model_options import add_device_arguments, add_weights_arguments, model_files, pipeline_of
-from .sampling_options import add_sampling_arguments, sampling_values
+from .sampling_options import add_sampling_arguments, sampling_settings
 
 DESCRIPTION = (
     "Generate images for held-out prompts of synthetic scenes, of every task, and count the correct ones: with the "
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     from ..toy import SCENE_TASKS
 
     tasks = checked_tasks(options.tasks or SCENE_TASKS)
-    setting = Setting(**sampling_values(options))
+    setting = Setting(**dataclasses.asdict(sampling_settings(options)))
     pipeline = pipeline_of(options)
     try:
         written = evaluate(

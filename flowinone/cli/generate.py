@@ -1,11 +1,13 @@
 """`flowinone generate`: images from visual prompts."""
 
 import argparse
+import re
 import sys
+import warnings
 
 from .argument_types import file_path, positive_int
 from .model_options import add_device_arguments, add_weights_arguments, pipeline_of
-from .sampling_options import add_sampling_arguments, sampling_values
+from .sampling_options import add_sampling_arguments, sampling_settings
 
 DESCRIPTION = (
     "Generate an image for each visual prompt. Weights are three files, a folder that the pipeline saved, or --mini, "
@@ -49,14 +51,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..batch_generation import GenerationSettings, generate_all, plan_jobs
+    from ..batch_generation import generate_all, plan_jobs
 
-    settings = GenerationSettings(seed=options.seed, bypass=options.bypass, **sampling_values(options))
+    settings = sampling_settings(options)
     jobs = plan_jobs(options.inputs, options.out, options.overwrite, options.image)
     if not jobs:
         print("nothing to do: every image exists already (--overwrite replaces them)", file=sys.stderr)
         return 0
-    unreadable = generate_all(pipeline_of(options), jobs, settings, options.batch_size)
+    pipeline = pipeline_of(options)
+    with warnings.catch_warnings():
+        if settings.warning:  # said above
+            warnings.filterwarnings("ignore", re.escape(settings.warning))
+        unreadable = generate_all(pipeline, jobs, settings, options.seed, options.bypass, options.batch_size)
     for job, reason in unreadable:
         print(f"flowinone: {job.source} was left out: {reason}", file=sys.stderr)
     return 1 if unreadable else 0

@@ -20,6 +20,7 @@ from flowinone.prompts import (
     tasks,
     to_document,
 )
+from flowinone.prompts.document import encoded
 from flowinone.prompts.spec import (
     CANVAS_TYPES,
     MARK_TYPES,
@@ -283,9 +284,9 @@ def test_the_schema_has_every_field_with_its_default_and_a_description():
         assert ("type" in defined["required"]) == (kind in names)
         assert kind not in names or defined["properties"]["type"] == {"const": names[kind]}
         for name, field in fields.items():
-            assert (name in defined["required"]) == (field.default is dataclasses.MISSING)
-            if not dataclasses.is_dataclass(field.default):
-                assert defined["properties"][name].get("default", dataclasses.MISSING) == field.default
+            required = field.default is dataclasses.MISSING
+            assert (name in defined["required"]) == required
+            assert defined["properties"][name].get("default") == (None if required else encoded(field.default))
 
 
 def test_documents_need_no_torch():
