@@ -4,8 +4,8 @@ import comfy.model_management
 import comfy.sd
 import torch
 
-from ..flowinone.model import PromptEncoder
-from ..flowinone.weights import checkpoint
+from ..flowinone.weights.checkpoint import NetworkFile, open_autoencoder, open_network, open_vision
+from ..flowinone.weights.weightfile import CheckpointError
 from .encoder import FlowInOneEncoder, vision_dtype
 from .native import native_model
 
@@ -15,50 +15,60 @@ _COMFYUIS_GROUPS = 32
 
 def load_model(path: str, dtype: torch.dtype | None, disable_dynamic: bool = False):
     """MODEL of a FlowInOne checkpoint; see `native_model`. Raises CheckpointError for any other file."""
-    tensors, config = checkpoint.load_stored_network(path)
-    part = _part(tensors, "velocity_network")
-    # `native_model` lets go of each weight as it is copied, which takes effect only if nobody else holds it.
-    del tensors
-    model = native_model(part, config, dtype, disable_dynamic, checkpoint.load_preview(path))
+    with open_network(path) as network:
+        tensors = network.stored_tensors("velocity_network")
+    return _model(network, tensors, dtype, disable_dynamic)
+
+
+def load_model_and_encoder(network_path: str, vision_path: str, dtype: torch.dtype | None):
+    """`load_model` and the encoder (prompt encoder and a Janus-Pro file's vision tower); each file is opened once.
+
+    Raises CheckpointError for files that are not what their inputs need, ImportError if transformers is too old.
+    """
+    with open_network(network_path) as network:
+        encoder = _encoder(network, vision_path, dtype)
+        tensors = network.stored_tensors("velocity_network")
+    return _model(network, tensors, dtype), encoder
+
+
+def _model(
+    network: NetworkFile, tensors: dict[str, torch.Tensor], dtype: torch.dtype | None, disable_dynamic: bool = False
+):
+    # The file is closed by now, so that nothing else holds a weight that `native_model` has copied and dropped.
+    model = native_model(tensors, network.config, dtype, disable_dynamic, network.preview)
     # How ComfyUI makes a second, independent copy: for torch.compile, hooks and further GPUs.
-    model.cached_patcher_init = (load_model, (path, dtype))
+    model.cached_patcher_init = (load_model, (str(network.file.path), dtype))
     return model
 
 
-def load_encoder(network_path: str, vision_path: str, dtype: torch.dtype | None) -> FlowInOneEncoder:
-    """The encoder of a FlowInOne checkpoint's prompt encoder and a Janus-Pro file's vision tower.
-
-    Raises CheckpointError for files that are not what their places need, ImportError where transformers is too old.
-    """
+def _encoder(network: NetworkFile, vision_path: str, dtype: torch.dtype | None) -> FlowInOneEncoder:
     try:
         # On first use: transformers takes seconds to import.
         from ..flowinone.vision import VisionEncoder
     except ImportError as error:
         raise ImportError(
-            "Load FlowInOne needs transformers 4.52 or newer, for Janus-Pro's vision tower; update it: pip install -U transformers"
+            "Load FlowInOne needs transformers 4.52 or newer, for Janus-Pro's vision tower; "
+            "update it: pip install -U transformers"
         ) from error
 
-    # As stored, to let the velocity network's 8-bit matrices be: dequantised they would be read whole.
-    tensors, config = checkpoint.load_stored_network(network_path)
     dtype = vision_dtype(dtype, comfy.model_management.text_encoder_device())
-    tower, settings = checkpoint.load_vision(vision_path, dtype)
-    vision = VisionEncoder.from_state_dict(tower, **settings)
-    prompt_encoder = PromptEncoder(config, device="meta")
-    weights = {name: tensor.to(dtype) for name, tensor in _part(tensors, "prompt_encoder").items()}
-    prompt_encoder.load_state_dict(weights, assign=True)
-    return FlowInOneEncoder(vision, prompt_encoder.eval().requires_grad_(False))
+    with open_vision(vision_path) as tower:
+        vision = VisionEncoder.from_state_dict(tower.tensors(dtype), **tower.settings)
+    return FlowInOneEncoder(vision, network.load_prompt_encoder(dtype))
 
 
 def load_vae(path: str, dtype: torch.dtype | None) -> comfy.sd.VAE:
-    """ComfyUI's VAE of a Stable Diffusion 1.x autoencoder or checkpoint, of any width, in ComfyUI's dtype for VAEs or in float32.
+    """ComfyUI's VAE from a Stable Diffusion 1.x autoencoder or checkpoint of any width.
 
-    Raises CheckpointError for another kind of file, for one that lacks tensors and for widths that ComfyUI cannot build.
+    It is in float32 if that is asked for, else in the dtype that ComfyUI chooses. Raises CheckpointError for another
+    kind of file, for one that lacks tensors and for widths that ComfyUI cannot build.
     """
-    tensors, settings = checkpoint.load_autoencoder(path)
+    with open_autoencoder(path) as autoencoder:
+        tensors = autoencoder.tensors()
     stored = set(tensors)
     width = tensors["encoder.conv_in.weight"].shape[0]
     if width % _COMFYUIS_GROUPS:
-        raise checkpoint.CheckpointError(
+        raise CheckpointError(
             f"{path} is a VAE of {width} channels; ComfyUI builds multiples of {_COMFYUIS_GROUPS} alone"
         )
     layout = None if width == 128 else _layout(tensors)
@@ -67,12 +77,10 @@ def load_vae(path: str, dtype: torch.dtype | None) -> comfy.sd.VAE:
     if any(name.startswith("encoder.down.") for name in stored):
         missing = [name for name in vae.first_stage_model.state_dict() if name not in stored]
         if missing:
-            raise checkpoint.CheckpointError(
-                f"{path} lacks {len(missing)} tensors, the first {missing[0]}; download it again"
-            )
+            raise CheckpointError(f"{path} lacks {len(missing)} tensors, the first {missing[0]}; download it again")
     for module in vae.first_stage_model.modules():
         if isinstance(module, torch.nn.GroupNorm):
-            module.num_groups = settings.get("norm_num_groups", module.num_groups)
+            module.num_groups = autoencoder.settings.get("norm_num_groups", module.num_groups)
     return vae
 
 
@@ -99,8 +107,3 @@ def _layout(tensors: dict[str, torch.Tensor]) -> dict | None:
         dropout=0.0,
     )
     return {"params": {"ddconfig": sizes, "embed_dim": 4}}
-
-
-def _part(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    """The tensors of one part of the network, named as in the part itself."""
-    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}

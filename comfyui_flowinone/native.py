@@ -22,7 +22,7 @@ from ..flowinone.sampling import upstream_time
 from .stock_samplers import start_at_source
 
 Preview = tuple[list[list[float]], list[float]]
-"""Factors [4, 3] and bias [3] from scaled latents to colours in -1..1; see `flowinone.weights.checkpoint.load_preview`."""
+"""Factors [4, 3] and bias [3] from scaled latents to colours in -1..1; see `flowinone.weights.checkpoint.NetworkFile.preview`."""
 
 
 class FlowInOneLatent(comfy.latent_formats.SD15):

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..comfyui_flowinone import folders
-from ..comfyui_flowinone.loading import load_encoder, load_model, load_vae
+from ..comfyui_flowinone.loading import load_model_and_encoder, load_vae
 from .sockets import CATEGORY, Encoder
 
 NO_VAE = "none"
@@ -69,9 +69,9 @@ class FlowInOneLoader(io.ComfyNode):
         _require_one_kind(checkpoint, vision, vae)
         chosen = None if dtype == "default" else getattr(torch, dtype)
         network = folders.path_of(folders.NETWORKS, checkpoint)
-        encoder = load_encoder(network, folders.path_of(folders.VISION_ENCODERS, vision), chosen)
+        model, encoder = load_model_and_encoder(network, folders.path_of(folders.VISION_ENCODERS, vision), chosen)
         autoencoder = None if vae == NO_VAE else load_vae(folders.path_of(folders.AUTOENCODERS, vae), chosen)
-        return io.NodeOutput(load_model(network, chosen), encoder, autoencoder)
+        return io.NodeOutput(model, encoder, autoencoder)
 
 
 def _require_one_kind(checkpoint: str, vision: str, vae: str) -> None:

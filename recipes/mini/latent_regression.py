@@ -24,8 +24,9 @@ from flowinone.training import losses
 from flowinone.training.cache import PairCache, rows
 from flowinone.training.export import write_network, write_tower
 from flowinone.training.optimizers import Kind
-from flowinone.training.parts import own_tensors, quick_attention, stored_network, stored_tower, training_only
+from flowinone.training.parts import own_tensors, quick_attention, stored_tower
 from flowinone.vision import VisionEncoder
+from flowinone.weights.checkpoint import open_network
 from recipes.mini.fitting import fit
 
 _SHAPES, _COLORS = (tuple(["nothing", *names]) for names in ([*SHAPES, "flag"], COLORS))
@@ -177,7 +178,8 @@ def train_guessing(config: GuessingConfig, caches: Sequence[PairCache]) -> tuple
     """Train on caches of scenes whose answers are encoded, from the last state if there is one; the network's file and the tower's."""
     torch.manual_seed(config.seed)
     device = accelerator() or torch.device("cpu")
-    model, vision = stored_network(config.checkpoint), stored_tower(config.vision)
+    file = open_network(config.checkpoint)
+    model, vision = file.load(torch.float32), stored_tower(config.vision)
     if config.fresh:
         velocities, model = model.velocity_network, FlowInOneModel(dataclasses.replace(model.config, **config.fresh))
         model.velocity_network.load_state_dict(velocities.state_dict())
@@ -226,7 +228,7 @@ def train_guessing(config: GuessingConfig, caches: Sequence[PairCache]) -> tuple
     with quick_attention(device):
         fit(guesser, loss_of, config.steps, config, **learning)
     out = Path(config.out)
-    network = write_network(out / "flowinone.safetensors", model, training_only(config.checkpoint))
+    network = write_network(out / "flowinone.safetensors", model, file.training_tensors())
     return network, write_tower(out / "vision.safetensors", vision)
 
 
