@@ -401,7 +401,7 @@ def _add_train(commands) -> None:
     command = commands.add_parser(
         "train",
         help="train a network, fine-tune one, or make a LoRA",
-        description="Train as a YAML file says; its fields are those of flowinone.training.config.TrainingConfig. "
+        description="Train as a YAML file says; its fields are those of flowinone.training.run_config.TrainingConfig. "
         "A run that was stopped goes on from its last state. For several GPUs: accelerate launch -m flowinone train …",
     )
     command.add_argument(
@@ -421,17 +421,18 @@ def _add_train(commands) -> None:
 def _train(options: argparse.Namespace) -> int:
     import logging
 
-    from ..training.config import read_config
+    from ..toy.training_source import open_scenes
 
-    config = read_config(options.config, options.set)
     try:
         from ..training.loop import train
+        from ..training.run_config import read_config
     except ImportError as error:
         raise ImportError(
             f'{error}; to train takes what the train extra lists: pip install ".[library,train]"'
         ) from error
+    config = read_config(options.config, options.set)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    result = train(config, resume=not options.restart)
+    result = train(config, resume=not options.restart, sources={"scenes": open_scenes})
     for file in result.files:
         print(f"written: {file}")
     return 130 if result.stopped else 0

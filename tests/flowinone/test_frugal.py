@@ -13,7 +13,7 @@ from flowinone import FlowInOneConfig, FlowInOnePipeline
 from flowinone.model import VelocityNetwork
 from flowinone.model.time import Times
 from flowinone.sampling import Guidance, guided_velocity
-from flowinone.training.parts import recompute
+from flowinone.training.build import checkpoint_activations
 from tests.conftest import relative_error
 
 SMALL = dict(
@@ -133,7 +133,7 @@ def test_gradients_are_those_of_the_norm_made_at_once(checkpointed):
     network = made(**TOKENS[64])
     twin = plain(network)
     if checkpointed:
-        recompute(network)
+        checkpoint_activations(network)
     found = []
     for each in (network, twin):
         x, t, image_latent, null, bypass = arguments(each)
