@@ -100,4 +100,4 @@ def solving(
     if preset == AS_SET:
         return steps, Guidance(guidance_scale, (guidance_start, guidance_end)), solver
     chosen = PRESETS[preset]
-    return chosen.steps, Guidance(guidance_scale, chosen.interval, chosen.every), chosen.solver
+    return chosen.steps, Guidance(guidance_scale, chosen.guidance_interval, chosen.guidance_every), chosen.solver
