@@ -426,7 +426,7 @@ def _add_train(commands) -> None:
 def _train(options: argparse.Namespace) -> int:
     import logging
 
-    from ..toy.training_source import open_scenes
+    from ..toy import SOURCE_NAME, open_scenes
 
     try:
         from ..training.loop import train
@@ -437,7 +437,7 @@ def _train(options: argparse.Namespace) -> int:
         ) from error
     config = read_config(options.config, options.set)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    result = train(config, resume=not options.restart, sources={"scenes": open_scenes})
+    result = train(config, resume=not options.restart, sources={SOURCE_NAME: open_scenes})
     for file in result.files:
         print(f"written: {file}")
     return 130 if result.stopped else 0

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from flowinone.autoencoder import latents_of_moments
 from flowinone.hardware import accelerator
 from flowinone.model import FlowInOneModel
-from flowinone.toy import COLORS, SHAPES, Flag, Plan, Scene, plan_of
-from flowinone.toy.painting import Point, area
+from flowinone.toy import COLORS, SHAPES, Example, Flag, Scene, example_from_name
+from flowinone.toy.scene import Point, polygon_mask
 from flowinone.training import losses
 from flowinone.training.build import (
     math_attention_on_cpu,
@@ -140,19 +140,19 @@ def scene_maps(names: Sequence[str], side: int, latent_side: int) -> SceneMaps:
     labels = [np.zeros((len(names), count, size, size), np.uint8) for count, size in ((4, side), (2, latent_side))]
     weights = [np.zeros((len(names), size, size), np.float16) for size in (side, latent_side)]
     for number, name in enumerate(names):
-        planned = plan_of(name)
+        example = example_from_name(name)
         for size_labels, size_weights, size in zip(labels, weights, (side, latent_side)):
-            size_labels[number, :2] = label_map(planned.answer.scene, size)
-            size_weights[number] = error_weights(planned, size)
-        if planned.photo:
-            labels[0][number, 2:] = label_map(planned.photo, side)
+            size_labels[number, :2] = label_map(example.answer.scene, size)
+            size_weights[number] = error_weights(example, size)
+        if example.photo_scene:
+            labels[0][number, 2:] = label_map(example.photo_scene, side)
     return SceneMaps(*labels, *weights)
 
 
 def label_map(scene: Scene, side: int) -> np.ndarray:
     """The classes [2, side, side] of shape and colour by position, 0 for nothing."""
     labels = np.zeros((2, side, side), np.uint8)
-    for thing in scene.things:
+    for thing in scene.objects:
         classes = [[_SHAPES.index(thing.shape)], [_COLORS.index(thing.color)]]
         labels[:, _disc(thing.center, thing.radius, side)] = classes
     if scene.flag:
@@ -160,14 +160,14 @@ def label_map(scene: Scene, side: int) -> np.ndarray:
     return labels
 
 
-def error_weights(planned: Plan, side: int) -> np.ndarray:
+def error_weights(example: Example, side: int) -> np.ndarray:
     """The weight of errors by position [side, side]: highest where things appear in the target or leave the photo."""
     weights = np.full((side, side), _BACKGROUND, np.float16)
-    answer = planned.answer
-    before, after = planned.photo or Scene(answer.scene.ground), answer.scene
-    put = [thing for number, thing in enumerate(after.things) if number in answer.put]
-    gone = [thing for thing in before.things if thing not in after.things]
-    for things, weight in ((after.things, _UNCHANGED), (gone, _CHANGED), (put, _CHANGED)):
+    answer = example.answer
+    before, after = example.photo_scene or Scene(answer.scene.background), answer.scene
+    put = [thing for number, thing in enumerate(after.objects) if number in answer.placed]
+    gone = [thing for thing in before.objects if thing not in after.objects]
+    for things, weight in ((after.objects, _UNCHANGED), (gone, _CHANGED), (put, _CHANGED)):
         for thing in things:
             weights[_disc(thing.center, _MARGIN[0] * thing.radius + _MARGIN[1], side)] = weight
     for flag in filter(None, (before.flag, after.flag)):
@@ -183,7 +183,7 @@ def _disc(center: Point, radius: float, side: int) -> np.ndarray:
 
 def _cloth(flag: Flag, side: int) -> np.ndarray:
     """The cells [side, side] of which the cloth covers more than a third."""
-    (top, left), mask = area([flag.cloth()], side)
+    (top, left), mask = polygon_mask([flag.cloth_outline()], side)
     covered = np.zeros((side, side), bool)
     covered[top : top + mask.shape[0], left : left + mask.shape[1]] = mask > 1 / 3
     return covered

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from flowinone.hardware import accelerator
 from flowinone.prompts.spec import TextStyle
 from flowinone.prompts.typeface import typeface
-from flowinone.toy import plan_of
+from flowinone.toy import example_from_name
 from flowinone.training.build import math_attention_on_cpu
 from flowinone.training.cache import PairCache
 from flowinone.training.export import write_tower
@@ -174,7 +174,7 @@ cached_font = functools.lru_cache(maxsize=256)(ImageFont.truetype)
 
 def words_of(name: str) -> list[str]:
     """The words in the prompt of a scene, by the name of its pair."""
-    return plan_of(name).words.lower().replace(".", "").replace(",", "").split()[:MAX_WORDS]
+    return example_from_name(name).words.lower().replace(".", "").replace(",", "").split()[:MAX_WORDS]
 
 
 def train_ocr(config: OCRConfig, cache: PairCache) -> Path:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 from flowinone import mini  # noqa: E402
 from flowinone.autoencoder import autoencoder_from_state_dict  # noqa: E402
 from flowinone.hardware import accelerator  # noqa: E402
-from flowinone.toy.training_source import open_scenes  # noqa: E402
+from flowinone.toy import SOURCE_NAME, open_scenes  # noqa: E402
 from flowinone.training.cache import PairCache  # noqa: E402
 from flowinone.training.data import Mixture  # noqa: E402
 from flowinone.training.loop import train  # noqa: E402
@@ -108,7 +108,7 @@ class Recipe:
         if stage.objective == "flow_matching":
             pairs = self.sets[stage.pairs]
             fields |= {
-                "data": [{"path": f"scenes:{task}", "weight": weight} for task, weight in pairs.weights.items()],
+                "data": [{"path": f"{SOURCE_NAME}:{task}", "weight": weight} for task, weight in pairs.weights.items()],
                 "seed": pairs.seed,
                 "cache": pairs.count,
                 "cache_folder": str(self.out / "pairs" / stage.pairs),
@@ -183,7 +183,7 @@ class Recipe:
     def _train(self, config: TrainingConfig) -> bool:
         """Run `flowinone train`, in this process or in several; whether it reached its end."""
         if self.processes == 1:
-            return not train(config, sources={"scenes": open_scenes}).stopped
+            return not train(config, sources={SOURCE_NAME: open_scenes}).stopped
         file = Path(config.out) / "run.yaml"
         # JSON is YAML.
         file.write_text(json.dumps(as_fields(config), indent=1), encoding="utf-8")

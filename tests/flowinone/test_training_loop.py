@@ -22,7 +22,7 @@ from devtools import tiny
 from flowinone import FlowInOnePipeline
 from flowinone.model import FlowInOneModel
 from flowinone.prompts import dumps, tasks
-from flowinone.toy.training_source import open_scenes
+from flowinone.toy import SOURCE_NAME, open_scenes
 from flowinone.training import losses, snapshots
 from flowinone.training.build import build_objective
 from flowinone.training.ema import WeightAverage
@@ -84,7 +84,7 @@ def fields(files, tmp_path):
 
 
 def run(file, **options):
-    return train(read_config(file), sources={"scenes": open_scenes}, **options)
+    return train(read_config(file), sources={SOURCE_NAME: open_scenes}, **options)
 
 
 def test_training_lowers_the_loss_and_logs_it(fields, tmp_path):

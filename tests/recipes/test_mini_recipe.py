@@ -16,8 +16,7 @@ from safetensors.torch import load_file
 from flowinone import FlowInOnePipeline, mini
 from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, latents_of_moments
 from flowinone.model.names import native_name
-from flowinone.toy import COLORS, SCENE_TASKS, SHAPES, SceneSource, plan
-from flowinone.toy.training_source import open_scenes
+from flowinone.toy import COLORS, SCENE_TASKS, SHAPES, SOURCE_NAME, SceneSource, example, open_scenes
 from flowinone.training.build import build_objective, network_from_file
 from flowinone.training.cache import PairCache
 from flowinone.training.data import Mixture, to_device
@@ -83,7 +82,7 @@ NETWORK = dict(
 
 
 def trained(config: TrainingConfig):
-    return train(config, sources={"scenes": open_scenes})
+    return train(config, sources={SOURCE_NAME: open_scenes})
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +248,7 @@ def test_an_autoencoder_keeps_its_pictures_under_the_public_names():
 
 def test_words_are_those_of_the_prompt_that_a_pair_is_named_after(scenes):
     for task in SCENE_TASKS:
-        said = plan(task, 7).words.lower().replace(".", "").replace(",", "").split()
+        said = example(task, 7).words.lower().replace(".", "").replace(",", "").split()
         assert words_of(f"{task}-7") == said[:16]
 
 
@@ -306,25 +305,25 @@ def test_stopped_ocr_pretraining_resumes_exactly(cache, tmp_path):
 @pytest.mark.parametrize("task", SCENE_TASKS)
 def test_errors_have_most_weight_where_a_prompt_changes_something(task):
     for seed in range(8):
-        planned = plan(task, seed)
-        scene, photo = planned.answer.scene, planned.photo
+        planned = example(task, seed)
+        scene, photo = planned.answer.scene, planned.photo_scene
         shapes, colors = label_map(scene, 32)
         counts = error_weights(planned, 32)
         assert counts.min() == np.float16(0.1) and counts.max() == 1
-        for thing in scene.things:
+        for thing in scene.objects:
             column, row = (int(along * 32) for along in thing.center)
             assert (shapes[row, column], colors[row, column]) == (
                 1 + [*SHAPES].index(thing.shape),
                 1 + [*COLORS].index(thing.color),
             )
-            assert counts[row, column] == (np.float16(0.4) if photo and thing in photo.things else 1)
-        for thing in photo.things if photo else ():
+            assert counts[row, column] == (np.float16(0.4) if photo and thing in photo.objects else 1)
+        for thing in photo.objects if photo else ():
             column, row = (int(along * 32) for along in thing.center)
-            assert thing in scene.things or counts[row, column] == 1
+            assert thing in scene.objects or counts[row, column] == 1
         if scene.flag:
             cloth = colors == 1 + [*COLORS].index(scene.flag.color)
             assert (shapes[cloth] == 1 + len(SHAPES)).all() and (counts[cloth] == 1).all() and cloth.any()
-        assert ((shapes > 0) == (colors > 0)).all() and shapes.any() == bool(scene.things or scene.flag)
+        assert ((shapes > 0) == (colors > 0)).all() and shapes.any() == bool(scene.objects or scene.flag)
 
 
 @pytest.fixture(scope="module")
