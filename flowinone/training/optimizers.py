@@ -7,7 +7,7 @@ from diffusers.optimization import get_scheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from .run_config import OptimizerName, ScheduleName
+from .run_config import ConfigError, OptimizerName, ScheduleName
 
 
 class OptimizersContainer(torch.optim.Optimizer):
@@ -58,7 +58,7 @@ def make_optimizer(
 
     muon orthogonalises the updates of linear layers' weights (reference: torch.optim.Muon, scaled to AdamW's size,
     arXiv 2502.16982). AdamW trains everything else, and the layers whose names begin with one of `adamw_only`, such as
-    classifier heads.
+    classifier heads. Raises ConfigError for muon with a torch that lacks it.
     """
     trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     matrices = {}
@@ -74,6 +74,11 @@ def make_optimizer(
     adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=betas)
     if not matrices:
         return adamw
+    if not hasattr(torch.optim, "Muon"):
+        raise ConfigError(
+            f"optimizer muon needs torch 2.9 or newer, and {torch.__version__} is installed; "
+            "update torch, or choose optimizer adamw"
+        )
     muon = torch.optim.Muon(
         list(matrices.values()), lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
     )

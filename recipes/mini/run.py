@@ -49,7 +49,7 @@ from recipes.mini.autoencoder_training import (  # noqa: E402
     train_autoencoder,
     train_decoder,
 )
-from recipes.mini.checkpoints import merge, with_source_deviation, write_shipped_files  # noqa: E402
+from recipes.mini.checkpoint_edits import merge, with_source_deviation, write_shipped_files  # noqa: E402
 from recipes.mini.latent_regression import LatentRegressionConfig, train_latent_regression  # noqa: E402
 from recipes.mini.ocr_pretraining import OCRConfig, train_ocr  # noqa: E402
 

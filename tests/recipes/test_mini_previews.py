@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from recipes.mini.checkpoints import preview_factors
+from recipes.mini.checkpoint_edits import preview_factors
 
 
 def previewed(latents, preview):

@@ -36,7 +36,7 @@ from recipes.mini.autoencoder_training import (
     train_autoencoder,
     train_decoder,
 )
-from recipes.mini.checkpoints import with_source_deviation
+from recipes.mini.checkpoint_edits import with_source_deviation
 from recipes.mini.latent_regression import (
     LatentRegressionConfig,
     error_weights,
