@@ -9,14 +9,13 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..composing import CHUNK, embedded_prompt
 from ..pictures import as_rgb
 from ..prompts import PromptError
+from ..prompts.prompt_files import PROMPT_CHUNK, embedded_prompt
 
 TEXT_TO_IMAGE = "t2i"
 TYPES = (TEXT_TO_IMAGE, "c2i")
 """A pair's types (upstream: `scripts/wds_organize/unified_to_tars.py`); the first turns the dual path off."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 LONGEST_TYPE = 64
 """Bytes of a type that are read."""
@@ -104,7 +103,7 @@ def decoded(record: PairRecord) -> tuple[Pair, tuple[Image.Image, Image.Image]]:
         try:
             prompt = embedded_prompt(stored_input)
         except PromptError as error:
-            reason = f"its input's {CHUNK} chunk cannot be read ({error}); give the pair a type instead"
+            reason = f"its input's {PROMPT_CHUNK} chunk cannot be read ({error}); give the pair a type instead"
             raise BrokenPair(record.name, reason) from None
         bypass = prompt is not None and prompt.bypass
     return Pair(input, output, bypass, record.name), (stored_input, stored_output)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..generation import UNREADABLE, prompt_picture
 from ..pipeline import FlowInOnePipeline
+from ..prompts.prompt_files import READ_ERRORS, load_prompt_image
 from .ema import WeightAverage
 from .objective import Objective
 from .run_config import ConfigError, TrainingConfig
@@ -70,8 +70,8 @@ class SampleSheets:
         self.bypass: list[bool] = []
         for path in config.samples:
             try:
-                prompt, bypass = prompt_picture(path)
-            except UNREADABLE as error:
+                prompt, bypass = load_prompt_image(path)
+            except READ_ERRORS as error:
                 raise ConfigError(f"samples: {path} cannot be read as a prompt ({error})") from error
             self.prompts.append(prompt)
             self.bypass.append(bypass)
