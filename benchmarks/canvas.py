@@ -10,18 +10,13 @@ CPU most of a frame and a graphics card nothing; so it is measured without the f
 
 import argparse
 import json
-import os
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import sync_playwright
 
-from devtools import environment
-from devtools import photos as scenes
+from devtools import photos
+from devtools.browser.chromium import browser_and_server
 from devtools.browser.page import ComfyPage
-from devtools.comfyui.server import ComfyServer
 from flowinone.prompts import Box, Doodle, ForceArrow, MarkerArrow, PhotoCanvas, Trajectory, VisualPrompt, Wind, dumps
 from flowinone.prompts.spec import Stroke, point_count
 
@@ -73,9 +68,6 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=240, help="frames that the stroke takes. Default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
     options = parser.parse_args()
-    program = environment.find_browser(Path(sys.executable))
-    if program is None:
-        raise SystemExit("This needs a Chromium, Chrome or Edge: install one, or name it with FLOWINONE_BROWSER.")
     drawing = full_drawing()
     points = sum(map(point_count, drawing.marks))
     print(
@@ -85,7 +77,7 @@ def main() -> None:
     print(
         f"{'renderer':<10} {'drawing':<8} {'median ms':>9} {'95 % ms':>8} {'under 16.7':>10} {'release ms':>10} {'ratio':>6}"
     )
-    with tempfile.TemporaryDirectory() as base, served(Path(base)) as server, browser(program) as chromium:
+    with browser_and_server(furnish, *UNLIMITED) as (chromium, server):
         for renderer, (vue, style) in RENDERERS.items():
             numbers = {}
             for kind, prompt in (("empty", VisualPrompt("doodle", PhotoCanvas())), ("full", drawing)):
@@ -103,28 +95,9 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def served(base: Path) -> ComfyServer:
-    """A server with a picture to draw on."""
-    (base / "input").mkdir()
-    scenes.photo(scenes.meadow()).save(base / "input" / "meadow.png")
-    return ComfyServer(os.environ["FLOWINONE_COMFYUI"], os.environ["FLOWINONE_COMFYUI_PYTHON"], base)
-
-
-class browser:
-    """A Chromium that draws as many frames as it can."""
-
-    def __init__(self, program: str):
-        self.program = program
-
-    def __enter__(self):
-        self.playwright = sync_playwright().start()
-        launch = environment.BROWSER_OPTIONS | {"args": environment.BROWSER_OPTIONS["args"] + UNLIMITED}
-        self.browser = self.playwright.chromium.launch(executable_path=self.program, **launch)
-        return self.browser
-
-    def __exit__(self, *exception):
-        self.browser.close()
-        self.playwright.stop()
+def furnish(base: Path) -> None:
+    """Put a picture to draw on into ComfyUI's folder."""
+    photos.save_photos(base / "input")
 
 
 def measure(page: ComfyPage, prompt: VisualPrompt, frames: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ from PIL import Image
 
 from benchmarks.measuring import dtype_name
 from benchmarks.ways import Guided, Way, steps_from
-from devtools.counting import PeakBytes
+from devtools.peak_memory import PeakBytes
 from flowinone.config import FlowInOneConfig
 from flowinone.model import FlowInOneModel
 from flowinone.pipeline import FlowInOnePipeline

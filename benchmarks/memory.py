@@ -7,9 +7,7 @@ the tests use. Prints a table and ends with 1 if the last quarter of the prompts
 """
 
 import argparse
-import os
 import random
-import shutil
 import statistics
 import sys
 import tempfile
@@ -18,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from devtools.comfyui import fixtures
 from devtools.comfyui.client import ComfyClient
 from devtools.comfyui.prompt import node
-from devtools.comfyui.server import PACK_NAME, ComfyServer
+from devtools.comfyui.server import prepared_host
 from devtools.tiny import write_models
 
 SOLVERS = ["euler", "euler_uniform", "midpoint", "heun", "rk4", "adams_bashforth2"]
@@ -33,17 +32,12 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--every", type=int, default=10, help="prompts between two readings (default: 10)")
     options = parser.parse_args()
-    inspector = Path(__file__).resolve().parents[1] / "tests" / "host" / "inspector"
+    comfyui = prepared_host()
+    if comfyui is None:
+        raise SystemExit("This needs a ComfyUI; run it as python devtools/environment.py benchmarks/memory.py")
     with tempfile.TemporaryDirectory() as base:
         models = write_models(Path(base, "models"))
-        shutil.copytree(inspector, Path(base, "custom_nodes", "inspector"))
-        server = ComfyServer(
-            os.environ["FLOWINONE_COMFYUI"],
-            os.environ["FLOWINONE_COMFYUI_PYTHON"],
-            Path(base),
-            arguments=("--whitelist-custom-nodes", PACK_NAME, "inspector"),
-        )
-        with server:
+        with fixtures.inspected_server(*comfyui, Path(base)) as server:
             client = server.client()
             readings = list(measure(client, Path(base), options.prompts, options.every, models))
     quarter = len(readings) // 4

@@ -15,12 +15,6 @@ sys.meta_path.insert(0, TorchvisionOperators())
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def relative_error(value, reference) -> float:
-    """Norm of the difference over the reference's norm, in float64."""
-    value, reference = value.double(), reference.double()
-    return float((value - reference).norm() / reference.norm())
-
-
 @pytest.fixture(scope="session")
 def upstream():
     """The tensors that the public implementation gave, by fixture file."""

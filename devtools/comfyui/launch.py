@@ -72,7 +72,7 @@ def prepare(comfyui: Path, arguments: list[str]) -> None:
     # ComfyUI's `nodes`, `utils` and `server` must be found before any module of the same name.
     sys.path[0] = str(comfyui)
     # Last in line: a torchaudio that is installed is found before the stand-in.
-    sys.path.append(str(Path(__file__).resolve().parent / "stand_in"))
+    sys.path.append(str(Path(__file__).resolve().parent / "shims"))
     sys.meta_path.insert(0, TorchvisionOperators())
     sys.argv = [str(comfyui / "main.py"), *arguments]
     os.chdir(comfyui)

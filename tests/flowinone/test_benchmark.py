@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import costs, measuring, network, ways
 from benchmarks.reporting import STEPS, Row, summary
 from benchmarks.shapes import SIZES, meta_pipeline, write_files
-from devtools.counting import PeakBytes
+from devtools.numerics import relative_error
+from devtools.peak_memory import PeakBytes
 from flowinone import FlowInOnePipeline
 from flowinone.config import FlowInOneConfig
 from flowinone.weights.eightbit import KINDS
-from tests.conftest import relative_error
 
 ROOT = Path(network.__file__).parents[1]
 # As a script, on a host whose torchvision needs what tests/conftest.py does for it.

@@ -17,13 +17,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from devtools import tiny
+from devtools.hub_server import Hub
 from flowinone.cli import main
 from flowinone.model.flowinone_model import native_tensors
 from flowinone.weights.checkpoint import load_autoencoder, load_network, load_vision
 from flowinone.weights.download import PARTS, Job, check_room
 from flowinone.weights.hub import DownloadError, HubFile
 from flowinone.weights.layouts import vision_recipe
-from tests.flowinone.hub_server import Hub
 
 ROOT = Path(__file__).parents[2]
 REPOS = {part.kind: part.repo for part in PARTS}

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from devtools.counting import PeakBytes
+from devtools.numerics import relative_error
+from devtools.peak_memory import PeakBytes
 from flowinone import FlowInOneConfig, FlowInOnePipeline
 from flowinone.model import VelocityNetwork
 from flowinone.model.time import Times
 from flowinone.sampling import Guidance, guided_velocity
 from flowinone.training.parts import recompute
-from tests.conftest import relative_error
 
 SMALL = dict(
     coarse_width=64,

@@ -6,7 +6,7 @@ import torch
 from benchmarks import costs
 from benchmarks.shapes import SIZES, meta_pipeline
 from benchmarks.ways import WAYS
-from devtools.counting import PeakBytes
+from devtools.peak_memory import PeakBytes
 from flowinone.config import FlowInOneConfig
 from flowinone.model import VelocityNetwork, activation_bytes
 

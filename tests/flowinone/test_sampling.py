@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from devtools.numerics import relative_error
 from flowinone import sampling
-from tests.conftest import relative_error
 
 
 def growth(x, t):

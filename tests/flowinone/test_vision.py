@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from devtools import tiny
+from devtools.numerics import relative_error
 from flowinone.vision import VisionEncoder
 from flowinone.weights.layouts import janus_recipe, vision_recipe
-from tests.conftest import relative_error
 
 
 def built(recipe, stored):

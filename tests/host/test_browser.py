@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.host.conftest import ROOT, TINY
+from devtools import ROOT
+from devtools.comfyui.fixtures import TINY
 
 WORKFLOWS = ROOT / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from devtools.comfyui.prompt import node
+from devtools.demo import MINI, picture_graph
 from flowinone import FlowInOnePipeline, mini
 from flowinone.cli import main
 from flowinone.toy import example
-from scripts.demo_graph import MINI, picture_graph
 
 TASK, PAIRS, PROMPT_SIDE = "point_force", 12, 256
 SETTINGS = dict(steps=mini.STEPS, guidance_scale=mini.GUIDANCE_SCALE)

@@ -5,12 +5,13 @@ import io
 import pytest
 from PIL import Image
 
+from devtools.demo import PROMPTS, SIDE, demo_plan, demo_tasks, photo, task_graph
 from flowinone import mini
 from flowinone.prompts import dumps
 from flowinone.toy import SCENE_TASKS
 from flowinone.toy.judge import judge
-from scripts.demo_graph import PROMPTS, TASKS, photo, task_graph
-from scripts.demo_prompts import SIDE, demo_plan
+
+TASKS = tuple(demo_tasks())
 
 
 def test_the_demo_has_a_prompt_of_every_task():

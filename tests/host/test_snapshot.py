@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools import ROOT
+from devtools.comfyui.object_info import widget_names
 from devtools.comfyui.server import PACK_NAME
-from tests.host.conftest import ROOT
-from tests.host.test_workflows import widget_names
 
 SNAPSHOT = ROOT / "tests" / "fixtures" / "nodes.json"
 REMEDY = """
