@@ -33,7 +33,10 @@ from flowinone.training.parts import build
 from flowinone.weights.checkpoint import load_network
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAIN = "import sys, tests.conftest; from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+TRAIN = (
+    "import sys; from devtools.comfyui.launch import accept_torchvision; accept_torchvision(); "
+    "from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+)
 
 
 @pytest.fixture(scope="module")

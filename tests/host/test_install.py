@@ -288,10 +288,10 @@ LOADING = """
 import asyncio, os, sys
 comfyui, pack, base, launch = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(launch))
-from launch import TorchvisionOperators
+from launch import accept_torchvision
 sys.path[0] = comfyui
 sys.path.append(os.path.join(os.path.dirname(launch), "shims"))
-sys.meta_path.insert(0, TorchvisionOperators())
+accept_torchvision()
 os.chdir(comfyui)
 sys.argv = ["main.py", "--cpu", "--disable-api-nodes", "--base-directory", base]
 import comfy.options
