@@ -2,8 +2,9 @@
 
     python devtools/environment.py benchmarks/memory.py
 
-Pictures of changing sizes, batches of one to three, both samplers, other seeds, steps, guidance and solvers, on the tiny model that
-the tests use. Prints a table and ends with 1 if the last quarter of the prompts holds over 5 % more than the second.
+Pictures of changing sizes, batches of one to three, both samplers, and other seeds, steps, guidance scales and
+solvers, on the tests' tiny model. Prints a table and exits with 1 if the last quarter of the prompts holds over 5 %
+more memory than the second.
 """
 
 import argparse
@@ -57,9 +58,8 @@ def measure(client: ComfyClient, base: Path, prompts: int, every: int, models: d
         client.run(prompt(choose, client.upload(picture), models))
         if number % every == 0:
             memory = client.get("/inspector")
-            print(
-                f"{number:7}  {memory['resident'] / 1e6:11.1f}  {len(memory['loaded']):13}  {len(memory['existing']):19}"
-            )
+            counts = f"{len(memory['loaded']):13}  {len(memory['existing']):19}"
+            print(f"{number:7}  {memory['resident'] / 1e6:11.1f}  {counts}")
             yield memory["resident"]
 
 

@@ -332,7 +332,7 @@ def apt_installs(package: str) -> bool:
 
 
 def run_bounded(command: list[str], minutes: float) -> bool:
-    """Run a command with its output in the log, and with all that it starts no longer than that; whether it succeeded."""
+    """Run a command, with its output in the log, and end it with its children after `minutes`; whether it succeeded."""
     with LOG.open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

@@ -1,4 +1,4 @@
-"""Counts the bytes that tensors take, on any device, the meta device included."""
+"""Count the bytes that tensors take, on any device, the meta device included."""
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -7,15 +7,16 @@ from torch.utils._pytree import tree_leaves
 
 
 class PeakBytes(TorchDispatchMode):
-    """Within a `with` block: `peak`, the most bytes that results of the block's operations took at one time.
+    """Within a `with` block, `peak` is the most bytes that results of the block's operations took at one time.
 
-    On the meta device the size of the released model costs neither memory nor time; there `all` and its like are False.
+    On the meta device even the released model takes neither memory nor time; `torch.all` is False there.
     """
 
     def __init__(self):
         super().__init__()
         self.peak = 0
-        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._held = 0  # bytes of all entries below, those included that have been freed since the last look
+        self._entries: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function is torch.ops.aten.all.default and args[0].is_meta:
@@ -25,9 +26,13 @@ class PeakBytes(TorchDispatchMode):
         for tensor in tree_leaves(results):
             if isinstance(tensor, torch.Tensor) and (key := _key(tensor)) not in given:
                 storage = tensor.untyped_storage()
-                self._alive[key] = StorageWeakRef(storage), storage.nbytes()
-        self._alive = {key: entry for key, entry in self._alive.items() if not entry[0].expired()}
-        self.peak = max(self.peak, sum(size for _, size in self._alive.values()))
+                _, before = self._entries.get(key, (None, 0))
+                self._entries[key] = StorageWeakRef(storage), storage.nbytes()
+                self._held += storage.nbytes() - before
+        if self._held > self.peak:
+            self._entries = {key: entry for key, entry in self._entries.items() if not entry[0].expired()}
+            self._held = sum(size for _, size in self._entries.values())
+            self.peak = max(self.peak, self._held)
         return results
 
 

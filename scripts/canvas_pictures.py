@@ -2,7 +2,8 @@
 
     python devtools/environment.py scripts/canvas_pictures.py
 
-draws with the mouse in ComfyUI's page and writes docs/canvas.jpg, and tools_en.webp and tools_zh.webp next to the help page.
+draws with the mouse in ComfyUI's page and writes docs/canvas.jpg, and next to the help page tools_en.webp and
+tools_zh.webp.
 """
 
 import math

@@ -50,8 +50,8 @@ def parse_options() -> argparse.Namespace:
     """The command line, with absolute paths and the model's own steps and guidance scale where none are given."""
     parser = argparse.ArgumentParser(
         prog="bash scripts/demo.sh",
-        description="Start a real ComfyUI with this pack and answer a visual prompt of every task with mini, the bundled "
-        "model, which draws toy scenes. Or answer a prompt of yours, or use the released weights, which draw photos.",
+        description="Start a real ComfyUI with this pack and answer a visual prompt of every task with mini, the "
+        "bundled model, which draws toy scenes. Or answer a prompt of yours, or use the released weights for photos.",
         epilog="COMFYUI_PATH=/path/to/ComfyUI uses an existing ComfyUI and its Python; nothing is installed into it.",
     )
     parser.add_argument("--image", type=Path, help="answer this picture, a visual prompt, instead of one of each task")

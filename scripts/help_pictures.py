@@ -3,8 +3,9 @@
     python devtools/environment.py scripts/help_pictures.py                     # all, after nodes have changed
     python devtools/environment.py scripts/help_pictures.py FlowInOneDrawBox    # some
 
-They are written next to the pages, to comfyui_flowinone/web/docs/NODE: graph_en.webp and graph_zh.webp, and for the nodes
-in RESULTS result.webp. A new node gets a graph in GRAPHS. The Chinese pictures need a font with Chinese characters.
+They are written next to the pages, to comfyui_flowinone/web/docs/NODE: graph_en.webp and graph_zh.webp, and for the
+nodes in RESULTS result.webp. A new node gets a graph in GRAPHS. The Chinese pictures need a font with Chinese
+characters.
 """
 
 import argparse
@@ -236,7 +237,7 @@ def furnish(base: Path) -> None:
     gap.putalpha(hole)
     gap.save(folder / "gap.png")
 
-    # A photo that is not square, and in place of an answer its middle square, painted and with its colours a little off.
+    # A photo that is not square, and in place of an answer its middle square with a painted ball and shifted colours.
     left, top, right, bottom = 0, 120, 512, 440
     Image.open(folder / "meadow.png").crop((left, top, right, bottom)).save(folder / "wide.png")
     side = bottom - top

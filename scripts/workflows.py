@@ -6,10 +6,10 @@
     python devtools/environment.py scripts/workflows.py "Text box" --thumbnail picture.png
 
 A workflow is made and changed in the browser and saved as workflows/NAME.json. From that this writes NAME.json again:
-without the state of the page that saved it, and with what everyone else needs, which is where its nodes and models come
-from, mini's steps and guidance scale (flowinone/mini), its toy scene (devtools/workflow_scenes.py), and with --seeds the
-first seed with which mini solves that scene. It also writes api/NAME.json, the prompt for the API. The thumbnail, NAME.jpg,
-is the given picture, or with --thumbnails the prompt that the workflow draws with mini's answer.
+without the state of the page that saved it, and with what everyone else needs. That is where its nodes and models come
+from, mini's steps and guidance scale (flowinone/mini), its toy scene (devtools/workflow_scenes.py), and with --seeds
+the first seed with which mini solves that scene. It also writes api/NAME.json, the prompt for the API. The thumbnail,
+NAME.jpg, is the given picture, or with --thumbnails the prompt that the workflow draws with mini's answer.
 """
 
 import argparse

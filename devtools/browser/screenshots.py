@@ -28,7 +28,7 @@ SHOW = """([left, top]) => {
 
 
 def sharp_page(browser: Browser, url: str, language: str) -> ComfyPage:
-    """ComfyUI's page in a language ("en", "zh"), at twice the resolution and without what would cover parts of a graph."""
+    """ComfyUI's page in a language ("en", "zh"), at twice the resolution and with nothing over the graph."""
     settings = {
         "Comfy.Locale": language,
         "Comfy.NodeBadge.NodeSourceBadgeMode": "None",

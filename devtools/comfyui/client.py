@@ -158,9 +158,9 @@ class ComfyClient:
             self.run({"nothing": node("PreviewAny", source="")})
 
     def _hear(self, prompt_id: str, on_event: OnEvent | None) -> bool:
-        """Pass on the next message; False after half a second of silence, or when the message says the prompt is done."""
+        """Pass on the next message; False if the history may have news: after a silence, or when the prompt is done."""
         if self._socket is None:
-            time.sleep(0.25)
+            time.sleep(0.05)
             return False
         try:
             message = receive(self._socket, timeout=0.5)

@@ -37,7 +37,7 @@ def inspected_server(comfyui: Path, python: Path, base: Path, arguments: tuple[s
 
 
 def tiny_server(comfyui: Path, python: Path, base: Path, elsewhere: Path) -> ComfyServer:
-    """A server, not yet started, with the tiny models and the photos in `base`, and another checkpoint in `elsewhere`."""
+    """A server, not yet started, with the tiny models and photos in `base`, and another checkpoint in `elsewhere`."""
     models = tiny.write_models(base / "models")
     upscaler = base / "models" / "upscale_models" / TINY["UpscaleModelLoader"]["model_name"]
     upscaler.parent.mkdir()

@@ -1,4 +1,4 @@
-"""One real ComfyUI server with this pack, mini and a tiny model, for all tests of this folder."""
+"""One ComfyUI server with this pack, mini and a tiny model, for all tests in this folder."""
 
 import io
 import json
@@ -43,7 +43,7 @@ def client(server):
 
 @pytest.fixture
 def workflow(client):
-    """The shipped workflow as an API prompt, ready to queue: a fixture picture for the canvas, the tiny model and four steps."""
+    """A shipped workflow as an API prompt, ready to queue: with a fixture picture, the tiny model and four steps."""
     prompt = json.loads((ROOT / "workflows" / "api" / "Visual prompt to image.json").read_text(encoding="utf-8"))
     picture = next(iter(sorted((FIXTURES / "prompts").glob("*.png"))))
     canvas = node_id(prompt, "FlowInOneCanvas")
@@ -57,7 +57,7 @@ def workflow(client):
 
 @pytest.fixture(scope="module")
 def browser():
-    """A Chromium without a window. For a module only: nothing else in this process can use asyncio meanwhile."""
+    """A Chromium without a window. For one module: meanwhile nothing else in this process can use asyncio."""
     pytest.importorskip("playwright", reason="needs playwright: run bash scripts/test.sh")
     program = environment.find_browser(Path(sys.executable))
     if program is None:
@@ -73,7 +73,7 @@ def browser():
 
 @pytest.fixture
 def answer(client):
-    """Run a graph of ComfyUI's own sampling nodes; the decoded picture."""
+    """Run a graph with ComfyUI's own sampling nodes; returns the decoded picture."""
     photo = client.upload(PHOTO)
 
     def run(steps=4, cfg=7.0, sampler="euler", nodes=None, on_event=None, filename="native", **encode):

@@ -1,4 +1,4 @@
-"""The shipped workflows in ComfyUI's own page, in both renderers: they open, run, show their picture and come back from it."""
+"""The shipped workflows in ComfyUI's page, in both renderers: they open, run, show their picture and load from it."""
 
 import io
 import json

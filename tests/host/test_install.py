@@ -1,4 +1,4 @@
-"""The pack as people get it: from the Registry's zip, cloned by git, beside other packs, switched by ComfyUI-Manager."""
+"""The pack as people get it: the Registry's zip, a git clone, next to other packs, managed by ComfyUI-Manager."""
 
 import importlib.util
 import io

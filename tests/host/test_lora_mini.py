@@ -1,4 +1,4 @@
-"""A LoRA trained on mini within a minute changes its pictures as trained, and the same way in the pipeline and in ComfyUI."""
+"""A LoRA that was trained on mini changes its pictures as trained, in the pipeline and in ComfyUI alike."""
 
 import io
 import json

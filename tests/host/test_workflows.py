@@ -1,4 +1,4 @@
-"""Every shipped workflow runs as it is; its two forms, the graph for the browser and the prompt for the API, say the same."""
+"""Every shipped workflow runs as it is, and its graph for the browser equals its prompt for the API."""
 
 import io
 import json
