@@ -17,13 +17,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from devtools import tiny
+from devtools.hub_server import Hub
 from flowinone.cli import main
 from flowinone.model.flowinone_model import native_tensors
 from flowinone.weights.checkpoint import open_autoencoder, open_network, open_vision
 from flowinone.weights.download import PARTS, Download, check_disk_space
 from flowinone.weights.hub import DownloadError, HubFile
 from flowinone.weights.mapping import vision_map
-from tests.flowinone.hub_server import Hub
 
 ROOT = Path(__file__).parents[2]
 REPOS = {part.kind: part.repo for part in PARTS}

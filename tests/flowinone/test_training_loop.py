@@ -35,7 +35,10 @@ from flowinone.training.run_config import ConfigError, read_config
 from flowinone.weights.checkpoint import open_network
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAIN = "import sys, tests.conftest; from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+TRAIN = (
+    "import sys; from devtools.comfyui.launch import accept_torchvision; accept_torchvision(); "
+    "from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
-"""The toy scenes that shipped workflows show at first, and what mini is to make of them.
+"""The toy scenes that shipped workflows open with, and the answers that mini must give.
 
-In place of a photo a workflow has a canvas, "Toy photo", on which the scene is drawn: a graph cannot bring a picture
-for ComfyUI's Load Image along. `python devtools/environment.py scripts/workflows.py` draws them. Where prompts place
-objects, the numbers are those of the workflows' marks.
+In place of a photo a workflow has a canvas, "Toy photo", with the scene drawn on it: a graph can't bring along a
+picture for Load Image. `python devtools/environment.py scripts/workflows.py` writes the scenes into the workflows.
+Positions in the answers are those of the workflows' marks.
 """
 
 import dataclasses

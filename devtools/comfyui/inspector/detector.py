@@ -1,4 +1,4 @@
-"""A detector for the tests: RT-DETR in full, without training."""
+"""A detector for the tests: an untrained RT-DETR."""
 
 import os
 
@@ -18,7 +18,7 @@ def write_detector() -> None:
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for name, tensor in weights.items():
         if name.endswith(("weight", "bias", "mean")):
-            tensor.zero_()  # the network adds nothing to where it begins to look, nor to what it expects
+            tensor.zero_()  # the network changes neither its anchors nor its class biases
     x, y, width, height = BOX
     weights["decoder.anchors"][:] = torch.tensor([x + width / 2, y + height / 2, width, height]).logit()
     weights["decoder.dec_score_head.5.bias"][COCO_CLASSES.index(THING)] = 3

@@ -1,4 +1,4 @@
-"""A pack for the tests' server alone: a detector without training, and GET /inspector: what its memory holds."""
+"""A pack for test servers: an untrained detector, and GET /inspector, which tells what is in memory."""
 
 import gc
 
@@ -7,7 +7,7 @@ import psutil
 from aiohttp import web
 from server import PromptServer
 
-from tests.host.inspector.detector import write_detector
+from .detector import write_detector
 
 NODE_CLASS_MAPPINGS = {}
 KINDS = {"NativeVelocityNetwork", "PromptEncoder", "VisionEncoder", "AutoencoderKL"}
@@ -17,7 +17,7 @@ write_detector()
 
 @PromptServer.instance.routes.get("/inspector")
 async def inspect(request):
-    """Models that ComfyUI has loaded, with their bytes; network parts that exist at all; the process's resident bytes."""
+    """The models that ComfyUI has loaded, with their bytes, the model parts that exist, and the resident bytes."""
     gc.collect()
     loaded = [
         {"kind": type(entry.model.model).__name__, "bytes": entry.model.model_size()}

@@ -16,16 +16,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import costs, measuring, methods, network, reference
 from benchmarks.reporting import STEPS, Row, summary
 from benchmarks.shapes import SIZES, meta_pipeline, write_files
-from devtools.counting import PeakBytes
+from devtools.numerics import relative_error
+from devtools.peak_memory import PeakBytes
 from flowinone import FlowInOnePipeline
 from flowinone.config import FlowInOneConfig
 from flowinone.model import Condition
 from flowinone.weights.eightbit import KINDS
-from tests.conftest import relative_error
 
 ROOT = Path(network.__file__).parents[1]
-# As a script, on a host whose torchvision needs what tests/conftest.py does for it.
-START = "import runpy, sys, tests.conftest; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+# As a script, in an environment whose torchvision may not fit its torch.
+START = (
+    "import runpy, sys; from devtools.comfyui.launch import accept_torchvision; accept_torchvision(); "
+    "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
 COMMAND = [sys.executable, "-c", START, network.__file__]
 QUICK = ["--device", "cpu", "--size", "tiny", "--dtype", "float32", "bfloat16", "--seconds", "1"]
 

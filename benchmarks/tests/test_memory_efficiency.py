@@ -10,14 +10,14 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.reference import ReferenceVelocityNetwork, reference_upsample
-from devtools.counting import PeakBytes
+from devtools.numerics import relative_error
+from devtools.peak_memory import PeakBytes
 from flowinone import FlowInOneConfig, FlowInOnePipeline
 from flowinone.model import Condition, VelocityNetwork
 from flowinone.model.fine import Upsample
 from flowinone.model.time import Times
 from flowinone.sampling import Guidance, guided_velocity
 from flowinone.training.build import checkpoint_activations
-from tests.conftest import relative_error
 
 SMALL = dict(
     coarse_width=64,
