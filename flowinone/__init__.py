@@ -2,8 +2,6 @@
 
 from importlib import import_module
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "FlowInOneConfig": ".config",
     "FlowInOneModel": ".model",
@@ -15,6 +13,8 @@ __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        return import_module("._version", __name__).version()
     # On first use: the pipeline needs diffusers, which ComfyUI does not install, and `import flowinone` needs no torch.
     if name in _HOMES:
         return getattr(import_module(_HOMES[name], __name__), name)
