@@ -1,6 +1,16 @@
 """FlowInOne: one flow-matching model that reads a visual prompt and answers with a picture (arXiv 2604.06757)."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .config import FlowInOneConfig
+    from .model import FlowInOneModel
+    from .pipeline import FlowInOnePipeline, FlowInOnePipelineOutput
+
+    __version__: str
+
+__all__ = ["FlowInOneConfig", "FlowInOneModel", "FlowInOnePipeline", "FlowInOnePipelineOutput", "__version__"]
 
 _HOMES = {
     "FlowInOneConfig": ".config",
@@ -8,8 +18,6 @@ _HOMES = {
     "FlowInOnePipeline": ".pipeline",
     "FlowInOnePipelineOutput": ".pipeline",
 }
-
-__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str):
