@@ -3,7 +3,8 @@
 from comfy_api.latest import io
 
 from ..comfyui_flowinone.encoder import require_kl_f8
-from ..comfyui_flowinone.paste_back import paste_back, whole
+from ..comfyui_flowinone.paste_back import paste_back
+from ..comfyui_flowinone.paste_regions import whole
 from .sockets import CATEGORY, Prompt
 
 SIZES = ["answer", "photo"]

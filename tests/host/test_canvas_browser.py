@@ -614,7 +614,7 @@ def test_a_limit_is_said_and_what_was_drawn_stays(classic, new):
 def test_strengths_are_shown_as_numbers_and_can_be_typed(page, new):
     canvas = new(page)
     for task, field, name in (
-        ("point_force", "Strength of the force", "magnitude"),
+        ("point_force", "Strength of the push", "magnitude"),
         ("wind", "Strength of the wind", "strength"),
     ):
         canvas.task(task)

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { curve, hit, simplified } from "../../comfyui_flowinone/web/canvas/geometry.js";
-import { stringify } from "../../comfyui_flowinone/web/canvas/language.js";
+import { stringify } from "../../comfyui_flowinone/web/canvas/prompt_language.js";
 import { language } from "./prompts.mjs";
 
 const documents = new URL("../fixtures/documents/", import.meta.url);
@@ -20,7 +20,17 @@ test("every document that Python wrote is read and written back the same", () =>
 
 test("what a document leaves out is filled in as Python does", () => {
   const box = { type: "box", area: [0, 0, 1, 1], style: { size: 40 } };
-  const doodle = { type: "doodle", strokes: [{ points: [[0, 0], [1, 1]] }] };
+  const doodle = {
+    type: "doodle",
+    strokes: [
+      {
+        points: [
+          [0, 0],
+          [1, 1],
+        ],
+      },
+    ],
+  };
   const prompt = language.parse(JSON.stringify({ ...base, marks: [box, doodle] }));
   assert.equal(prompt.bypass, false);
   assert.equal(prompt.canvas.fit, "crop");
@@ -31,21 +41,28 @@ test("what a document leaves out is filled in as Python does", () => {
 const hostile = {
   "no JSON": "{",
   "a list": "[]",
-  "nothing": "null",
+  nothing: "null",
   "an unknown task": JSON.stringify({ ...base, task: "fly" }),
   "an unknown field": JSON.stringify({ ...base, onload: "alert(1)" }),
   "a prototype": '{"version":1,"task":"text_box","canvas":{"type":"photo"},"__proto__":{"x":1}}',
   "an unknown mark": JSON.stringify({ ...base, marks: [{ type: "script", src: "x" }] }),
   "huge numbers": JSON.stringify({ ...base, marks: [{ type: "marker", start: [0, 0], tip: [1e300, 0] }] }),
-  "numbers beyond all": '{"version":1,"task":"text_box","canvas":{"type":"photo"},"marks":[{"type":"marker","start":[0,0],"tip":[1e999,0]}]}',
+  "numbers beyond all":
+    '{"version":1,"task":"text_box","canvas":{"type":"photo"},"marks":[{"type":"marker","start":[0,0],"tip":[1e999,0]}]}',
   "text for numbers": JSON.stringify({ ...base, marks: [{ type: "marker", start: ["0", 0], tip: [1, 0] }] }),
   "too many marks": JSON.stringify({ ...base, marks: Array(201).fill({ type: "box", area: [0, 0, 1, 1] }) }),
-  "too many points": JSON.stringify({ ...base, marks: Array(2).fill({ type: "trajectory", points: Array(15_000).fill([0, 0]) }) }),
+  "too many points": JSON.stringify({
+    ...base,
+    marks: Array(2).fill({ type: "trajectory", points: Array(15_000).fill([0, 0]) }),
+  }),
   "endless words": JSON.stringify({ ...base, marks: [{ type: "text", text: "x".repeat(3000) }] }),
 };
 for (const [name, text] of Object.entries(hostile)) {
   test(`${name} is refused with a sentence`, () => {
-    assert.throws(() => language.parse(text), (error) => error.constructor.name === "PromptError" && error.message.length < 300);
+    assert.throws(
+      () => language.parse(text),
+      (error) => error.constructor.name === "PromptError" && error.message.length < 300,
+    );
   });
 }
 
@@ -65,7 +82,12 @@ test("a simplified line stays within its tolerance and keeps its ends", () => {
 });
 
 test("a smooth curve goes through its points", () => {
-  const points = [[0.1, 0.1], [0.4, 0.5], [0.5, 0.2], [0.9, 0.9]];
+  const points = [
+    [0.1, 0.1],
+    [0.4, 0.5],
+    [0.5, 0.2],
+    [0.9, 0.9],
+  ];
   const line = { type: "trajectory", points: curve(points, 0.004), width: 0 };
   assert.ok(points.every((point) => hit([line], point, 1e-3) === 0));
   assert.ok(line.points.length > 100);

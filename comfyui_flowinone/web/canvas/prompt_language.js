@@ -1,8 +1,9 @@
-/** The prompt language as the canvas needs it: tasks, kinds of marks and what they have by default. Python tells; nothing is known twice. */
+/** The visual prompt language: tasks, mark types and their defaults, all as Python sends them with the node's schema.
+ */
 
 import { PromptError, check, defaultsOf, definitionsOf } from "./schema.js";
 
-const LONGEST = 4_000_000; // characters of a document, as Python reads them
+const MAX_CHARACTERS = 4_000_000; // of a document, the same limit as Python's
 
 export class Language {
   /** `schema` and `tasks` as `flowinone.prompts.language` has them. */
@@ -18,7 +19,13 @@ export class Language {
   /** A prompt for a task without marks, but for the words that the task always says. */
   newPrompt(task) {
     const info = this.tasks[task];
-    const prompt = { version: this.schema.properties.version.const, task, bypass: info.bypass, canvas: info.canvas, marks: [] };
+    const prompt = {
+      version: this.schema.properties.version.const,
+      task,
+      bypass: info.bypass,
+      canvas: info.canvas,
+      marks: [],
+    };
     return info.instruction ? { ...prompt, marks: [this.words(task, info.instruction)] } : prompt;
   }
 
@@ -28,17 +35,20 @@ export class Language {
     return { ...this.marks.text, text, area, role, valign, style };
   }
 
-  /** The prompt of a document's text, every field filled in. Throws PromptError. */
+  /** Parse a document's text and fill in all defaults. Throws PromptError. */
   parse(text) {
-    if (text.length > LONGEST) throw new PromptError(`the prompt has ${text.length} characters; at most ${LONGEST} are read`);
+    if (text.length > MAX_CHARACTERS)
+      throw new PromptError(`the prompt has ${text.length} characters; at most ${MAX_CHARACTERS} are accepted`);
     let document;
     try {
       document = JSON.parse(text);
     } catch (error) {
-      throw new PromptError(`this is no visual prompt: ${error.message}`);
+      throw new PromptError(`this is not a visual prompt: ${error.message}`);
     }
     if (document?.version > this.schema.properties.version.const) {
-      throw new PromptError(`version ${document.version} was written by a newer FlowInOne; update to read it`);
+      throw new PromptError(
+        `version ${document.version} was written by a newer FlowInOne; update the node pack to read it`,
+      );
     }
     check(document, this.schema);
     const { version, task, bypass = false } = document;
@@ -48,7 +58,7 @@ export class Language {
     return { version, task, bypass, canvas, marks };
   }
 
-  /** The prompt of text on the clipboard, null where it holds none. Throws PromptError for a broken one. */
+  /** The prompt in clipboard text, null if it has none. Throws PromptError for an invalid one. */
   parseCopied(text) {
     return /^\s*\{[^]*"(marks|canvas)"/.test(text.slice(0, 200_000)) ? this.parse(text) : null;
   }
@@ -61,24 +71,31 @@ export class Language {
     return whole;
   }
 
-  /** Throw PromptError where marks are more than can be drawn. */
+  /** Throw PromptError if the marks exceed the limits. */
   checkAmount(marks) {
     const { marks: mostMarks, points: mostPoints, strokes: mostStrokes } = this.limits;
     const strokes = marks.flatMap((mark) => mark.strokes ?? []);
     const points = pointCount(marks);
     if (marks.length > mostMarks) throw new PromptError(`${marks.length} marks; at most ${mostMarks} are drawn`);
-    if (strokes.length > mostStrokes) throw new PromptError(`${strokes.length} strokes; at most ${mostStrokes} are drawn`);
+    if (strokes.length > mostStrokes)
+      throw new PromptError(`${strokes.length} strokes; at most ${mostStrokes} are drawn`);
     if (points > mostPoints) throw new PromptError(`${points} points in all lines; at most ${mostPoints} are drawn`);
   }
 }
 
 export function pointCount(marks) {
-  return marks.reduce((sum, mark) => sum + (mark.points?.length ?? 0) + (mark.strokes ?? []).reduce((all, { points }) => all + points.length, 0), 0);
+  return marks.reduce(
+    (sum, mark) =>
+      sum + (mark.points?.length ?? 0) + (mark.strokes ?? []).reduce((all, { points }) => all + points.length, 0),
+    0,
+  );
 }
 
-/** JSON of a prompt, positions rounded to a twentieth of a pixel of the model's canvas. */
+/** A prompt as JSON, with numbers rounded to 4 digits: a twentieth of a pixel on a 512 px canvas. */
 export function stringify(prompt) {
-  return JSON.stringify(prompt, (key, value) => (typeof value === "number" && !Number.isInteger(value) ? Math.round(value * 1e4) / 1e4 : value));
+  return JSON.stringify(prompt, (key, value) =>
+    typeof value === "number" && !Number.isInteger(value) ? Math.round(value * 1e4) / 1e4 : value,
+  );
 }
 
 function defaultsByKind(choices, schema) {

@@ -1,15 +1,20 @@
-/** Drawing marks on a 2D context, nearly as the renderer does: for what is in motion, until the renderer's own picture is there.
+/** Draws marks on a 2D context, nearly as the renderer does: a preview until the renderer's own image arrives.
  *
- * The context is in units, 512 along the canvas's side.
+ * The context is in units, 512 along the side of the canvas.
  */
 
 import { curve, forceTip } from "./geometry.js";
-import { contrasting } from "./tone.js";
+import { contrasting } from "./contrast.js";
 
 export const SIDE = 512;
-// Black and white lines on each other, with their shares of the width.
-const MULTILINE = [[7 / 7, "#000000"], [5 / 7, "#ffffff"], [3 / 7, "#000000"], [1 / 7, "#ffffff"]];
-const HEAD_SLIMNESS = 0.75; // half the width of a head, in its lengths
+// Lines drawn over each other, as fractions of the width.
+const MULTILINE = [
+  [7 / 7, "#000000"],
+  [5 / 7, "#ffffff"],
+  [3 / 7, "#000000"],
+  [1 / 7, "#ffffff"],
+];
+const HEAD_SLIMNESS = 0.75; // half the width of an arrow head, relative to its length
 const FACES = {
   serif: "Georgia, 'Times New Roman', serif",
   sans: "Arial, Helvetica, sans-serif",
@@ -20,7 +25,7 @@ const FACES = {
 
 const units = ([x, y]) => [x * SIDE, y * SIDE];
 
-/** The ground of a canvas; `photo` is the picture for a photo canvas, null where there is none yet. */
+/** Paint the canvas without marks; `photo` is for a photo canvas, null while there is none. */
 export function paintGround(context, canvas, photo) {
   if (canvas.type === "photo") {
     context.fillStyle = canvas.background;
@@ -52,7 +57,7 @@ function paintPhoto(context, fit, photo) {
   context.restore();
 }
 
-/** Paint a mark; `ground` is the canvas, alike in size and place, whose picture automatic colours stand out from. */
+/** Paint a mark; automatic colours contrast with `ground`, an HTML canvas of the same size and position. */
 export function paintMark(context, mark, ground = context.canvas) {
   context.save();
   context.lineCap = context.lineJoin = "round";
@@ -61,12 +66,19 @@ export function paintMark(context, mark, ground = context.canvas) {
 }
 
 const PAINTERS = {
-  box: paintBox, text: paintText, marker: paintMarker, force: paintForce, wind: paintWind, trajectory: paintTrajectory, doodle: paintDoodle, erase: paintErase,
+  box: paintBox,
+  text: paintText,
+  marker: paintMarker,
+  force: paintForce,
+  wind: paintWind,
+  trajectory: paintTrajectory,
+  doodle: paintDoodle,
+  erase: paintErase,
 };
 
 function trace(context, points) {
   context.beginPath();
-  // The first one begins the line.
+  // lineTo() of an empty path starts it.
   for (const [x, y] of points) context.lineTo(x * SIDE, y * SIDE);
 }
 
@@ -132,7 +144,12 @@ function letters(context, lines, style, size, x, y, ground) {
   const widest = Math.max(...lines.map((line) => context.measureText(line).width));
   const left = x - { left: 0, center: widest / 2, right: widest }[style.align];
   const { a: unit, e, f } = context.getTransform();
-  const area = [e + left * unit, f + y * unit, e + (left + widest) * unit, f + (y + lines.length * size * style.pitch) * unit];
+  const area = [
+    e + left * unit,
+    f + y * unit,
+    e + (left + widest) * unit,
+    f + (y + lines.length * size * style.pitch) * unit,
+  ];
   const [fill, outline] = contrasting(style, ground, area);
   lines.forEach((line, number) => {
     const middle = y + (number + 0.5) * size * style.pitch;
@@ -146,13 +163,21 @@ function letters(context, lines, style, size, x, y, ground) {
   });
 }
 
-/** The middle of an arrow head's base and its three corners, in units. */
+/** The middle of an arrow head's base, and its three corners, in units. */
 function head(start, tip, length) {
   const whole = Math.hypot(tip[0] - start[0], tip[1] - start[1]) || 1;
   const along = [(tip[0] - start[0]) / whole, (tip[1] - start[1]) / whole];
-  const reach = Math.min(length, 0.75 * whole), half = reach * HEAD_SLIMNESS;
+  const reach = Math.min(length, 0.75 * whole);
+  const half = reach * HEAD_SLIMNESS;
   const neck = [tip[0] - along[0] * reach, tip[1] - along[1] * reach];
-  return { neck, corners: [tip, [neck[0] + along[1] * half, neck[1] - along[0] * half], [neck[0] - along[1] * half, neck[1] + along[0] * half]] };
+  return {
+    neck,
+    corners: [
+      tip,
+      [neck[0] + along[1] * half, neck[1] - along[0] * half],
+      [neck[0] - along[1] * half, neck[1] + along[0] * half],
+    ],
+  };
 }
 
 function arrow(context, start, tip, width, length, color, cap) {
@@ -196,15 +221,26 @@ function paintWind(context, mark) {
   const length = mark.strength * mark.scale * SIDE;
   context.lineWidth = mark.width;
   context.strokeStyle = mark.color;
-  for (const [start, end, height, radius, side] of [[-0.4, 0.11, -0.1, 0.1, -1], [-0.5, 0.37, 0.02, 0.13, -1], [-0.36, 0.2, 0.14, 0.1, 1]]) {
+  for (const [start, end, height, radius, side] of [
+    [-0.4, 0.11, -0.1, 0.1, -1],
+    [-0.5, 0.37, 0.02, 0.13, -1],
+    [-0.36, 0.2, 0.14, 0.1, 1],
+  ]) {
     context.beginPath();
     for (let step = 0; step <= 24; step++) {
       const along = step / 24;
-      context.lineTo((start + (end - start) * along) * length, (height + 0.03 * Math.sin(4 * Math.PI * along) * (1 - along * along)) * length);
+      context.lineTo(
+        (start + (end - start) * along) * length,
+        (height + 0.03 * Math.sin(4 * Math.PI * along) * (1 - along * along)) * length,
+      );
     }
     for (let step = 1; step <= 20; step++) {
-      const turn = (1.45 * Math.PI * step) / 20, shrinking = radius * (1 - (0.35 * step) / 20);
-      context.lineTo((end + shrinking * Math.sin(turn)) * length, (height + side * (radius - shrinking * Math.cos(turn))) * length);
+      const turn = (1.45 * Math.PI * step) / 20;
+      const shrinking = radius * (1 - (0.35 * step) / 20);
+      context.lineTo(
+        (end + shrinking * Math.sin(turn)) * length,
+        (height + side * (radius - shrinking * Math.cos(turn))) * length,
+      );
     }
     context.stroke();
   }
@@ -217,7 +253,10 @@ function paintTrajectory(context, mark) {
 function paintDoodle(context, mark) {
   for (const line of mark.strokes) {
     trace(context, line.points);
-    const passes = line.brush === "round" ? [[line.width, line.color]] : MULTILINE.map(([share, color]) => [line.width * share, color]);
+    const passes =
+      line.brush === "round"
+        ? [[line.width, line.color]]
+        : MULTILINE.map(([share, color]) => [line.width * share, color]);
     for (const [width, color] of passes) {
       context.lineWidth = width;
       context.strokeStyle = color;
