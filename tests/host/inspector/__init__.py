@@ -7,7 +7,7 @@ import psutil
 from aiohttp import web
 from server import PromptServer
 
-from tests.host.inspector.detector import write_detector
+from .detector import write_detector
 
 NODE_CLASS_MAPPINGS = {}
 KINDS = {"NativeVelocityNetwork", "PromptEncoder", "VisionEncoder", "AutoencoderKL"}
