@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from benchmarks.measuring import dtype_name
-from benchmarks.ways import Guided, Way, steps_from
+from benchmarks.methods import Guided, Method, steps_from
 from devtools.counting import PeakBytes
 from flowinone.config import FlowInOneConfig
 from flowinone.model import FlowInOneModel
@@ -21,8 +21,7 @@ def computing(dtype: str) -> torch.dtype:
 def pass_flops(config: FlowInOneConfig, dual: bool = True) -> int:
     """Operations (a multiply-add is two) in the Linear and convolution layers of one pass: one sample, one guidance branch.
 
-    `dual` is the path that looks at the prompt image. `attention_flops` come on top; the published 738.6 and 580.9 GFLOP
-    are without them.
+    `dual` includes the dual path. `attention_flops` come on top; the published 738.6 and 580.9 GFLOP do not include them.
     """
     width, fine = config.coarse_width, config.fine_width
     cells, pixels = config.coarse_size**2, config.latent_size**2
@@ -107,9 +106,9 @@ def answer(pipeline: FlowInOnePipeline, guided: Guided, pictures: list[Image.Ima
 
 
 @torch.no_grad()
-def counted_peak(pipeline: FlowInOnePipeline, way: Way) -> int:
-    """The most bytes that making a picture takes beside the weights, counted tensor by tensor; the pipeline is on the meta device."""
-    guided = way(pipeline)
+def counted_peak(pipeline: FlowInOnePipeline, method: Method) -> int:
+    """Peak bytes of sampling one image, beyond the weights, counted tensor by tensor; the pipeline is on the meta device."""
+    guided = method(pipeline)
     with PeakBytes() as counted:
         answer(pipeline, guided, prompt_pictures(1), 1)
     return counted.peak

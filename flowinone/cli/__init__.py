@@ -112,16 +112,21 @@ def _add_solving(command: argparse.ArgumentParser) -> None:
 def _solving(options: argparse.Namespace) -> dict:
     """Solver, steps and guidance, as given, or as the preset and mini have them."""
     from .. import mini
-    from ..sampling import preset
+    from ..sampling import SamplerSettings
 
-    chosen = preset(options.preset or "reference")
-    guidance = mini.GUIDANCE_SCALE if options.mini else 7.0
-    return dict(
-        steps=options.steps or (mini.STEPS if options.mini and options.preset is None else chosen.steps),
-        guidance_scale=guidance if options.guidance is None else options.guidance,
-        solver=options.solver or chosen.solver,
-        guidance_interval=tuple(options.guidance_interval or chosen.interval),
-        guidance_every=options.guidance_every or chosen.every,
+    steps, guidance_scale = options.steps, options.guidance
+    if options.mini:
+        guidance_scale = mini.GUIDANCE_SCALE if guidance_scale is None else guidance_scale
+        steps = mini.STEPS if steps is None and options.preset is None else steps
+    return dataclasses.asdict(
+        SamplerSettings.resolve(
+            options.preset,
+            solver=options.solver,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            guidance_interval=options.guidance_interval,
+            guidance_every=options.guidance_every,
+        )
     )
 
 

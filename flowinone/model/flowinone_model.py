@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import FlowInOneConfig
+from .condition import Condition
 from .names import TRAINING_ONLY, native_name
 from .prompt_encoder import PromptEncoder
 from .velocity import VelocityNetwork
@@ -66,46 +67,30 @@ class FlowInOneModel(nn.Module):
         """
         return self.prompt_encoder(tokens.to(self.device, self.dtype))
 
-    def velocity(
-        self,
-        x: Tensor,
-        t: Tensor,
-        image_latent: Tensor,
-        *,
-        null: Tensor,
-        bypass: Tensor,
-        dual: bool | None = None,
-        return_coarse: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    def velocity(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Velocity [B, C, H, W], in x's dtype, of latents x [B, C, H, W] at times t [B] in 0..1 (0 source, 1 image).
 
-        `image_latent` [B, C, H, W] is the prompt image through the autoencoder; `null` [B] bool picks the unconditional branch,
-        `bypass` [B] bool turns the dual path off. `dual` is whether any sample takes it: callers who know spare the device the pause of
-        being asked. With `return_coarse` also the coarse velocity [B, C, H/2, W/2] of the training loss.
         Raises ValueError for shapes that do not fit each other or this checkpoint.
         """
+        # Called as a module, so that `velocity_network.compile()` takes effect.
+        return self.velocity_network(*self._inputs(x, t, condition)).to(x.dtype)
+
+    def both_velocities(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """`velocity`, and the coarse velocity [B, C, H/2, W/2] that the training loss reads as well."""
+        fine, coarse = self.velocity_network.both_velocities(*self._inputs(x, t, condition))
+        return fine.to(x.dtype), coarse.to(x.dtype)
+
+    def _inputs(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor, Condition]:
+        """The same, checked, on this model's device and in its dtype."""
         batch = x.shape[0]
         expected = (batch, *self.velocity_network.config.latent_shape)
-        for name, latent in (("x", x), ("image_latent", image_latent)):
+        for name, latent in (("x", x), ("image_latent", condition.image_latent)):
             if latent.shape != expected:
                 raise ValueError(f"{name} has shape {tuple(latent.shape)}; expected {expected}")
-        for name, vector in (("t", t), ("null", null), ("bypass", bypass)):
+        for name, vector in (("t", t), ("null", condition.null), ("bypass", condition.bypass)):
             if vector.shape != (batch,):
                 raise ValueError(f"{name} has shape {tuple(vector.shape)}; expected ({batch},)")
-        device, dtype = self.device, self.dtype
-        inputs = (
-            x.to(device, dtype),
-            t.to(device),
-            image_latent.to(device, dtype),
-            null.to(device, torch.bool),
-            bypass.to(device, torch.bool),
-            dual,
-        )
-        if return_coarse:
-            velocity, coarse = self.velocity_network.both_velocities(*inputs)
-            return velocity.to(x.dtype), coarse.to(x.dtype)
-        # As a module, so that `velocity_network.compile()` has its effect.
-        return self.velocity_network(*inputs).to(x.dtype)
+        return x.to(self.device, self.dtype), t.to(self.device), condition.to(self.device, self.dtype)
 
 
 def native_tensors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from ..autoencoder import image_latents, latents_of_moments
-from ..model import FlowInOneModel
+from ..model import Condition, FlowInOneModel
 from ..sampling import source_latent
 from ..vision import VisionEncoder
 from . import losses
@@ -87,14 +87,8 @@ class Objective(nn.Module):
         with torch.no_grad():
             image = self._latents(batch, "image", chance.image)
         target = losses.rotated_targets(target, chance.null)
-        fine, coarse = self.model.velocity(
-            losses.path(source, target, chance.times),
-            chance.times,
-            image,
-            null=chance.null,
-            bypass=batch["bypass"],
-            return_coarse=True,
-        )
+        condition = Condition(image, chance.null, batch["bypass"])
+        fine, coarse = self.model.both_velocities(losses.path(source, target, chance.times), chance.times, condition)
         velocity = losses.path_velocity(source, target)
         terms |= {"flow": losses.velocity_loss(fine.float(), coarse.float(), velocity), "kl": kl}
         if self.features is not None and self.contrastive_weight:

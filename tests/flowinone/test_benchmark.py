@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import costs, measuring, network, ways
+from benchmarks import costs, measuring, methods, network, reference
 from benchmarks.reporting import STEPS, Row, summary
 from benchmarks.shapes import SIZES, meta_pipeline, write_files
 from devtools.counting import PeakBytes
 from flowinone import FlowInOnePipeline
 from flowinone.config import FlowInOneConfig
+from flowinone.model import Condition
 from flowinone.weights.eightbit import KINDS
 from tests.conftest import relative_error
 
@@ -60,17 +61,17 @@ def test_the_operations_are_those_that_torch_counts(tiny, dual):
     config = tiny.model.velocity_network.config
     latent, flag = torch.zeros(1, *config.latent_shape), torch.ones(1, dtype=torch.bool)
     with FlopCounterMode(display=False) as counter:
-        ways.as_reference(tiny.model).velocity(latent, torch.zeros(1), latent, null=flag, bypass=flag ^ dual)
+        reference.as_reference(tiny.model).velocity(latent, torch.zeros(1), Condition(latent, flag, flag ^ dual))
     # Of the CPU's fused attention it knows nothing.
     assert costs.pass_flops(config, dual) == counter.get_total_flops()
 
 
 def test_the_operations_of_attention_are_those_that_torch_counts():
     config = SIZES["tiny"].network
-    model = ways.as_reference(meta_pipeline(SIZES["tiny"], torch.float32).model)
+    model = reference.as_reference(meta_pipeline(SIZES["tiny"], torch.float32).model)
     latent, flag = torch.zeros(1, *config.latent_shape), torch.ones(1, dtype=torch.bool, device="meta")
     with PeakBytes(), FlopCounterMode(display=False) as counter:
-        model.velocity(latent, torch.zeros(1), latent, null=flag, bypass=flag)
+        model.velocity(latent, torch.zeros(1), Condition(latent, flag, flag, dual=True))
     assert costs.pass_flops(config) + costs.attention_flops(config) == counter.get_total_flops()
 
 
@@ -81,19 +82,19 @@ def test_the_full_size_is_the_released_one():
     assert pipeline.vision.config.num_attention_heads == 16
 
 
-def test_all_ways_make_the_same_picture(tiny):
+def test_all_methods_give_the_same_image(tiny):
     pictures = costs.prompt_pictures(2)
     source, image_latent = costs.encode(tiny, pictures)
     bypass = torch.tensor([False, True])
     with torch.no_grad():
         # The default backend takes half a minute and a C++ compiler.
         made = {
-            "own": ways.own(tiny),
-            "reference": ways.reference(tiny),
-            "compiled": ways.compiled(tiny, backend="eager"),
+            "own": methods.own(tiny),
+            "reference": methods.reference(tiny),
+            "compiled": methods.compiled(tiny, backend="eager"),
         }
-        assert made.keys() == ways.WAYS.keys()
-        ends = {name: ways.steps_from(way(image_latent, bypass), source, 3) for name, way in made.items()}
+        assert made.keys() == methods.METHODS.keys()
+        ends = {name: methods.steps_from(method(image_latent, bypass), source, 3) for name, method in made.items()}
     assert relative_error(ends["own"], source) > 0.1
     # Float32 sums in another order, three steps of them at guidance 7.
     assert relative_error(ends["own"], ends["reference"]) < 1e-4
@@ -102,15 +103,15 @@ def test_all_ways_make_the_same_picture(tiny):
 
 def test_the_reference_takes_no_second_copy_of_the_weights(tiny):
     shared = {parameter.data_ptr() for parameter in tiny.model.parameters()}
-    assert {parameter.data_ptr() for parameter in ways.as_reference(tiny.model).parameters()} == shared
+    assert {parameter.data_ptr() for parameter in reference.as_reference(tiny.model).parameters()} == shared
 
 
 def test_the_reference_holds_all_maps_the_same_joined_and_their_norm():
     config = SIZES["full"].network
-    model = ways.as_reference(meta_pipeline(SIZES["full"], torch.float32).model)
+    model = reference.as_reference(meta_pipeline(SIZES["full"], torch.float32).model)
     latent, flag = torch.zeros(1, *config.latent_shape), torch.zeros(1, dtype=torch.bool, device="meta")
     with PeakBytes() as counted:
-        model.velocity(latent, torch.zeros(1), latent, null=flag, bypass=flag)
+        model.velocity(latent, torch.zeros(1), Condition(latent, flag, flag, dual=True))
     assert counted.peak > 3 * 4 * config.coarse_size**2 * (config.coarse_blocks + 1) * config.coarse_width
 
 
@@ -153,7 +154,7 @@ def test_a_run_reports_every_way_at_every_batch(finished):
     assert report["complete"] and report["size"] == "tiny" and report["steps"] == 50
     assert report["machine"]["torch"] == torch.__version__
     assert set(report["floor"]["matrix_flop_per_s"]) == {"float32", "bfloat16"}
-    rows = [(row["batch"], row["way"], row["dtype"]) for row in report["rows"]]
+    rows = [(row["batch"], row["method"], row["dtype"]) for row in report["rows"]]
     variants = [("reference", "float32"), ("own", "float32"), ("own", "bfloat16")]
     assert rows == [(batch, *variant) for batch in (1, 2) for variant in variants]
     printed = run.stdout.splitlines()
@@ -162,7 +163,7 @@ def test_a_run_reports_every_way_at_every_batch(finished):
 
 def test_ratios_and_pictures_follow_from_what_was_timed(finished):
     _, report, _ = finished
-    references = {row["batch"]: row for row in report["rows"] if row["way"] == "reference"}
+    references = {row["batch"]: row for row in report["rows"] if row["method"] == "reference"}
     for row in report["rows"]:
         assert row["step_s"] == statistics.median(taken / count for count, taken in row["samples"])
         whole = [taken for count, taken in row["samples"] if count == 50]
@@ -182,9 +183,9 @@ def test_ratios_and_pictures_follow_from_what_was_timed(finished):
 
 def test_memory_and_loading_are_reported(finished):
     _, report, _ = finished
-    by_way = {(entry["way"], entry["dtype"]): entry for entry in report["memory"]}
-    assert all(entry["counted_bytes"] > entry["weight_bytes"] > 0 for entry in by_way.values())
-    half, single = by_way["own", "bfloat16"], by_way["own", "float32"]
+    by_method = {(entry["method"], entry["dtype"]): entry for entry in report["memory"]}
+    assert all(entry["counted_bytes"] > entry["weight_bytes"] > 0 for entry in by_method.values())
+    half, single = by_method["own", "bfloat16"], by_method["own", "float32"]
     assert 2 * half["weight_bytes"] == single["weight_bytes"]
     assert half["counted_bytes"] < single["counted_bytes"]
     assert [entry["what"] for entry in report["load"]] == ["network", "pipeline"]
@@ -209,7 +210,7 @@ def test_8_bit_weights_are_smaller_and_computed_with_in_16(monkeypatch, tmp_path
     assert all(read["bfloat16"] / 2 < read[kind] < 0.7 * read["bfloat16"] for kind in KINDS)
 
 
-def test_the_plot_shows_a_line_for_every_way(finished):
+def test_the_plot_shows_a_line_for_every_method(finished):
     with Image.open(finished[2]) as plot:
         colors = {color for _, color in plot.convert("RGB").getcolors(2**20)}
     assert {(0x77, 0x77, 0x77), (0x1F, 0x6F, 0xB4), (0xC8, 0x50, 0x1E)} <= colors
@@ -230,7 +231,7 @@ def test_an_interrupted_run_keeps_what_it_measured(tmp_path):
     assert "Interrupted" in errors
     report = json.loads((tmp_path / "n.json").read_text())
     assert not report["complete"]
-    assert [row["way"] for row in report["rows"][:3]] == ["reference", "own", "own"]
+    assert [row["method"] for row in report["rows"][:3]] == ["reference", "own", "own"]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_an_interrupted_run_keeps_what_it_measured(tmp_path):
         (["--batch", "0"], "0 is no whole number from 1"),
         (["--tf32", "--device", "cpu"], "--tf32 is for CUDA, and the device is cpu"),
         (["--mode", "reference", "--dtype", "bfloat16"], "the reference is in float32"),
-        (["--mode", "reference", "--compiled"], "is a form of our own way"),
+        (["--mode", "reference", "--compiled"], "is a form of the method own"),
         (["--json", "nowhere/n.json"], "there is no folder nowhere"),
         (["--dtype", "int8"], "8-bit weights need torchao"),
         (["--plot", "n.jpg"], "ends in .png"),
