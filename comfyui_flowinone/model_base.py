@@ -24,13 +24,11 @@ def network_time(sigma: Tensor, transformer_options: dict, upstream_grid: bool) 
     A FlowInOne solver says itself at which time. With ComfyUI's samplers it is 1 - sigma, or with `upstream_grid` the time at
     which upstream's Euler evaluates in its place (`flowinone.sampling.upstream_time`).
     """
-    time = transformer_options.get(NETWORK_TIME)
-    if time is not None:
-        return torch.full_like(sigma, time), 1.0
-    if not upstream_grid:
-        return 1 - sigma, 1.0
-    sigmas = transformer_options["sample_sigmas"]
-    return upstream_time(1 - sigma, float(sigmas[0] - sigmas[1]))
+    time, speed = transformer_options.get(NETWORK_TIME), 1.0
+    if time is None and upstream_grid:
+        sigmas = transformer_options["sample_sigmas"]
+        time, speed = upstream_time(1 - float(sigma[0]), float(sigmas[0] - sigmas[1]))
+    return (1 - sigma if time is None else torch.full_like(sigma, time)), speed
 
 
 class PatchableBlock(CoarseBlock):
@@ -39,13 +37,19 @@ class PatchableBlock(CoarseBlock):
     There is one kind of block, so that it answers to the names of both: ("double_block", i) and ("single_block", i).
     """
 
-    def forward(self, x: Tensor, times, image_tokens: Tensor | None, bypass: Tensor, transformer_options: dict) -> Tensor:
+    def forward(
+        self, x: Tensor, times, image_tokens: Tensor | None, bypass: Tensor, transformer_options: dict
+    ) -> Tensor:
         number = transformer_options.get("block_index")
         replacements = transformer_options.get("patches_replace", {}).get("dit", {})
         replacement = replacements.get(("double_block", number), replacements.get(("single_block", number)))
 
         def original(args: dict) -> dict:
-            return {"img": super(PatchableBlock, self).forward(args["img"], times, image_tokens, bypass, args["transformer_options"])}
+            return {
+                "img": super(PatchableBlock, self).forward(
+                    args["img"], times, image_tokens, bypass, args["transformer_options"]
+                )
+            }
 
         given = {"img": x, "txt": image_tokens, "transformer_options": transformer_options}
         out = original(given) if replacement is None else replacement(given, {"original_block": original})
@@ -145,7 +149,9 @@ def in_parts(velocity, count: int, branches: int, *tensors: Tensor) -> Tensor:
     if tensors[0].shape[0] <= count:
         return velocity(*tensors)
     samples = [tensor.unflatten(0, (branches, -1)).split(count // branches, dim=1) for tensor in tensors]
-    parts = [velocity(*(tensor.flatten(0, 1) for tensor in part)).unflatten(0, (branches, -1)) for part in zip(*samples)]
+    parts = [
+        velocity(*(tensor.flatten(0, 1) for tensor in part)).unflatten(0, (branches, -1)) for part in zip(*samples)
+    ]
     return torch.cat(parts, dim=1).flatten(0, 1)
 
 

@@ -6,27 +6,29 @@ Everything else that stock nodes patch takes effect: guidance and cache nodes th
 
 import comfy.model_sampling
 
+BLOCK_KINDS = ("double_block", "single_block")
+SUPPORTED_PATCHES = {"attn1_patch", "attn1_output_patch", "attn2_patch", "attn2_output_patch", "double_block"}
 # Kinds of patches that have no place in the network: what they are about, and the stock nodes that set them.
-UNBLOCK_KINDS = ("double_block", "single_block")
-SUPPORTED_PATCHES = {
+UNSUPPORTED_PATCHES = {
     "input_block_patch": ("a U-Net's downscaling blocks", "Kohya Deep Shrink (PatchModelAddDownscale)"),
     "input_block_patch_after_skip": ("a U-Net's downscaling blocks", "Kohya Deep Shrink (PatchModelAddDownscale)"),
     "output_block_patch": ("a U-Net's upscaling blocks", "FreeU, Kohya Deep Shrink or SUPIR"),
     "middle_block_after_patch": ("a U-Net's middle block", "SUPIR"),
-    "forward_timestep_embed_patch": ("a U-Net's layers", "SUPIR or a video model's node"),
-    "emb_patch": ("a U-Net's time embedding", "a U-Net node"),
-    "middle_patch": ("a U-Net's transformer blocks", "GLIGEN or another U-Net node"),
-    "post_input": ("the text and picture tokens of Flux-like models", "Flux KV Cache, USO or Anima LLLite"),
-    "noise_refiner": ("Z-Image's noise refiner", "a Z-Image ControlNet"),
+    "forward_timestep_embed_patch": ("a U-Net's layers", "SUPIR or one for video models"),
+    "emb_patch": ("a U-Net's time embedding", "one for Stable Diffusion"),
+    "middle_patch": ("a U-Net's transformer blocks", "GLIGEN"),
+    "post_input": ("the tokens of Flux and models like it", "Flux KV Cache, USO or Anima LLLite"),
+    "noise_refiner": ("Z-Image's noise refiner", "a ControlNet for Z-Image"),
     "mlp_patch": ("Anima's MLPs", "Anima LLLite"),
 }
-BLOCK_KINDS = ("double_block", "single_block")
-SUPPORTED_PATCHES = {"attn1_patch", "attn1_output_patch", "attn2_patch", "attn2_output_patch", "double_block"}
 # Options and wrappers of other models: the stock nodes that set them, and what they do.
 FOREIGN_OPTIONS = {
     "ar_config": ("AR Video I2V", "prepares the key-value cache of an autoregressive video model"),
     "audio_embeds": ("Wan InfiniteTalk", "gives audio to a Wan video model"),
-    "minimax_h3_sigma_shift_video": ("MiniMax H3 Sigma Shift", "sets the schedules of MiniMax's video and audio together"),
+    "minimax_h3_sigma_shift_video": (
+        "MiniMax H3 Sigma Shift",
+        "sets the schedules of MiniMax's video and audio together",
+    ),
 }
 FOREIGN_WRAPPERS = {
     "hidream_o1_patch_seam_smoothing": (
@@ -36,14 +38,15 @@ FOREIGN_WRAPPERS = {
 }
 
 
-def require_supported_patches(patcher, transformer_options: dict, conditionings: list[dict]) -> None:
+def require_supported_patches(patcher, model_options: dict, conditionings: list[dict]) -> None:
     """Raise ValueError, naming the node and the remedy, for whatever on a MODEL or its conditioning cannot take effect."""
+    transformer_options = model_options.get("transformer_options", {})
     sampling = patcher.get_model_object("model_sampling")
     flow = isinstance(sampling, comfy.model_sampling.CONST)
     if not flow or isinstance(sampling, comfy.model_sampling.IMG_TO_IMG_FLOW):
         raise _inapplicable(
             "a node such as ModelSamplingDiscrete, ModelSamplingContinuousEDM or ModelSamplingStableCascade",
-            "makes a diffusion model's noise schedule of the MODEL's, and FlowInOne is a flow; to shift its time grid, use "
+            "gives the MODEL the noise schedule of a diffusion model, and FlowInOne is a flow; to shift its time grid, use "
             "ModelSamplingSD3 or ModelSamplingFlux",
         )
     for kind, patches in transformer_options.get("patches", {}).items():
@@ -54,11 +57,19 @@ def require_supported_patches(patcher, transformer_options: dict, conditionings:
             raise _inapplicable(node, reason)
     rope = transformer_options.get("rope_options", {})
     if any(value != (1.0 if name.startswith("scale") else 0.0) for name, value in rope.items()):
-        raise _inapplicable("ScaleROPE", "changes rotary position embeddings, and FlowInOne has learned tables of positions")
+        raise _inapplicable(
+            "ScaleROPE", "changes rotary position embeddings, and FlowInOne has learned tables of positions"
+        )
     wrappers = transformer_options.get("wrappers", {})
     for key, (node, reason) in FOREIGN_WRAPPERS.items():
         if any(key in keys for keys in wrappers.values()):
             raise _inapplicable(node, reason)
+    if getattr(model_options.get("context_handler"), "dim", 0) != 0:
+        raise _inapplicable(
+            "a context window node (Context Windows, Wan's or LTXV's)",
+            "cuts the latents of videos into windows, and FlowInOne's have one size; only windows over the batch, dim 0 of "
+            "Context Windows (Manual), are possible",
+        )
     if any("ref_audio" in entry for entry in conditionings):
         raise _inapplicable("LTXV Reference Audio", "adds a voice to the prompt of an LTXV model")
 
@@ -93,14 +104,19 @@ def _require_supported(kind: str, patch) -> None:
         raise _inapplicable("Load Hypernetwork", "changes the cross-attention to a text, which FlowInOne does not have")
     if kind == "double_block" and hasattr(patch, "models"):
         raise _inapplicable(
-            f"a ControlNet or adapter as a model patch ({type(patch).__name__})", "adds its own network to another model's blocks"
+            f"a ControlNet or adapter as a model patch ({type(patch).__name__})",
+            "adds its own network to another model's blocks",
         )
     if kind in UNSUPPORTED_PATCHES:
         about, nodes = UNSUPPORTED_PATCHES[kind]
-        raise _inapplicable(f"a node such as {nodes}", f"patches {about} ({kind}), which FlowInOne's network does not have")
+        raise _inapplicable(
+            f"a node such as {nodes}", f"patches {about} ({kind}), which FlowInOne's network does not have"
+        )
     if kind not in SUPPORTED_PATCHES:
         raise _inapplicable("a node", f"patches {kind}, which FlowInOne's network does not have")
 
 
 def _inapplicable(node: str, reason: str) -> ValueError:
-    return ValueError(f"{node} does not apply to FlowInOne: it {reason}; remove the node between Load FlowInOne and the sampler")
+    return ValueError(
+        f"{node} does not apply to FlowInOne: it {reason}; remove the node between Load FlowInOne and the sampler"
+    )

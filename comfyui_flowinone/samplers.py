@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from itertools import pairwise
 
 import comfy.model_management
 import comfy.samplers
@@ -10,7 +11,7 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ..flowinone.sampling import FIXED_STEP_SOLVERS, Guidance, SamplerSettings, uniform_grid
+from ..flowinone.sampling import FIXED_STEP_SOLVERS, Guidance, SamplerSettings, euler, uniform_grid, upstream_time
 from .conditioning import SOURCE, conditioning
 from .model_base import NETWORK_TIME, NativeVelocityNetwork, network_time
 from .model_patches import require_supported_patches
@@ -23,7 +24,9 @@ def solver_sampler(solver: str) -> comfy.samplers.KSAMPLER:
     return comfy.samplers.KSAMPLER(sample_flow, {"solver": solver})
 
 
-def sample_flow(model, x: Tensor, sigmas: Tensor, extra_args: dict, callback=None, disable=None, *, solver: str) -> Tensor:
+def sample_flow(
+    model, x: Tensor, sigmas: Tensor, extra_args: dict, callback=None, disable=None, *, solver: str
+) -> Tensor:
     """The sampler function of `solver_sampler`: x [B, C, H, W] at the last of the sigmas [steps + 1].
 
     The solver works with velocities, which come back from ComfyUI's predicted x₁ by a division by sigma. So the end of the flow,
@@ -33,18 +36,22 @@ def sample_flow(model, x: Tensor, sigmas: Tensor, extra_args: dict, callback=Non
     grid = (1 - sigmas.double()).tolist()
     if len(grid) < 2:
         return x
-    nearest_sigma = min(before - after for before, after in zip(grid[1:], grid)) / 2
+    nearest_sigma = min(after - before for before, after in pairwise(grid)) / 2
     options = extra_args["model_options"]
+    # Upstream's Euler is seen at the sigma where its state is; the network alone is told the time at which it evaluates.
+    upstream = solver == "euler"
+    solve = euler if upstream else FIXED_STEP_SOLVERS[solver]
 
     def velocity(x: Tensor, t: float) -> Tensor:
         # A solver may evaluate several times a step; Cancel is heard before each.
         comfy.model_management.throw_exception_if_processing_interrupted()
+        time, speed = upstream_time(t, grid[1] - grid[0]) if upstream else (t, 1.0)
         sigma = max(1 - t, nearest_sigma)
-        timed = options | {"transformer_options": options["transformer_options"] | {NETWORK_TIME: t}}
+        timed = options | {"transformer_options": options["transformer_options"] | {NETWORK_TIME: time}}
         denoised = model(x, x.new_full((x.shape[0],), sigma), **(extra_args | {"model_options": timed}))
-        return (denoised - x) / sigma
+        return (denoised - x) * (speed / sigma)
 
-    for step, (state, predicted) in enumerate(FIXED_STEP_SOLVERS[solver](velocity, x, grid)):
+    for step, (state, predicted) in enumerate(solve(velocity, x, grid)):
         if callback is not None:
             callback({"i": step, "x": state, "denoised": predicted, "sigma": sigmas[step], "sigma_hat": sigmas[step]})
     return state
@@ -120,11 +127,12 @@ def sample(
     image_latent: Tensor,
     bypass: list[bool],
     settings: SamplerSettings,
+    seed: int = 0,
     stage: tuple[int, int] = (0, 1),
 ) -> dict:
     """LATENT at the end of the flow that starts at `source` [B, C, H, W] and looks at `image_latent` [B, C, H, W], both scaled.
 
-    `stage` (number, count) says which of several such runs this is: the progress bar counts the steps of all. Raises ValueError
+    `seed` is for nodes on the MODEL that draw random numbers. `stage` (number, count) says which of several such runs this is: the progress bar counts the steps of all. Raises ValueError
     for a source that another model's encoder gave, and InterruptProcessingException on Cancel, within one step.
     """
     guider = FlowInOneGuider(model)
@@ -139,6 +147,7 @@ def sample(
         time_grid(model, settings.steps),
         callback=lambda step, predicted, x, total: report(before * total + step, predicted, x, stages * total),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
     )
     device, dtype = comfy.model_management.intermediate_device(), comfy.model_management.intermediate_dtype()
     return {"samples": samples.to(device, dtype)}
@@ -159,7 +168,7 @@ def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigm
             f"FlowInOne flow has none: its answers fall apart; choose {DETERMINISTIC}"
         )
     entries = [entry for entries in guider.conds.values() for entry in entries]
-    require_supported_patches(guider.model_patcher, guider.model_options.get("transformer_options", {}), entries)
+    require_supported_patches(guider.model_patcher, guider.model_options, entries)
     if not all(SOURCE in entry for entry in entries):
         raise ValueError(
             "this conditioning holds no FlowInOne prompt: the model reads pictures, not a text encoder's words; "

@@ -114,7 +114,7 @@ class FlowInOneMotion(io.ComfyNode):
             # One at a time, as every stage has the same seed and not the next one.
             starts = [encode_prompts(encoder, vae, [picture], seed, sample_posterior) for picture in pictures]
             source, image_latent = map(torch.cat, zip(*starts))
-            latent = sample(model, source, image_latent, prompt.bypass * len(pictures), settings, stage)
+            latent = sample(model, source, image_latent, prompt.bypass * len(pictures), settings, seed, stage)
             return vae.decode(latent["samples"])
 
         require_flowinone(model)

@@ -73,4 +73,4 @@ class FlowInOneSampler(io.ComfyNode):
         warn(settings.warning)
         pictures, bypasses = prompt_pictures(image, prompt, bypass)
         source, image_latent = encode_prompts(encoder, vae, pictures, seed, sample_posterior)
-        return io.NodeOutput(sample(model, source, image_latent, bypasses, settings))
+        return io.NodeOutput(sample(model, source, image_latent, bypasses, settings, seed))

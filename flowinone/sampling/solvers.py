@@ -25,20 +25,16 @@ def uniform_grid(steps: int) -> list[float]:
 
 def upstream_times(steps: int) -> list[float]:
     """The `steps` times at which upstream evaluates the velocity: spread over the whole of 0..1-1e-5, both ends included."""
-    return [min(t * _stretch(1 / steps), _END) for t in uniform_grid(steps)[:-1]]
+    return [upstream_time(t, 1 / steps)[0] for t in uniform_grid(steps)[:-1]]
 
 
-def upstream_time(t: Tensor, step: float) -> tuple[Tensor, float]:
-    """Upstream's Euler for solvers that only know the uniform grid: evaluate at the returned times, and scale the velocity.
+def upstream_time(t: float, step: float) -> tuple[float, float]:
+    """Upstream's Euler for solvers that only know the uniform grid: evaluate at the returned time, and scale the velocity.
 
-    t [B] are times on a uniform grid with that step. Times beyond upstream's last one, which higher-order solvers use, are clamped.
+    t is a time on a uniform grid with that step. Times beyond upstream's last one, which higher-order solvers use, are clamped.
     """
-    return (t * _stretch(step)).clamp(max=_END), _END
-
-
-def _stretch(step: float) -> float:
-    """The factor from a uniform grid with that step to upstream's times."""
-    return _END / (1 - step) if step < 1 else 0.0
+    stretch = _END / (1 - step) if step < 1 else 0.0
+    return min(t * stretch, _END), _END
 
 
 # Each solver below walks a time grid and yields, after every step, the state and the predicted x1.
@@ -50,11 +46,11 @@ def upstream_euler(velocity: Velocity, x: Tensor, grid: Sequence[float]) -> Step
 
     Its evaluation times lead its steps, which below about 5 steps breaks the result.
     """
-    stretch = _stretch(grid[1] - grid[0])
+    step = grid[1] - grid[0]
     for t, t_next in pairwise(grid):
-        evaluated = min(t * stretch, _END)
+        evaluated, speed = upstream_time(t, step)
         v = velocity(x, evaluated)
-        yield (x := x + _END * (t_next - t) * v), x + (1 - evaluated) * v
+        yield (x := x + speed * (t_next - t) * v), x + (1 - evaluated) * v
 
 
 def euler(velocity: Velocity, x: Tensor, grid: Sequence[float]) -> Steps:
