@@ -8,7 +8,9 @@ PATCHES = ("patches", "patches_replace")
 
 
 def optimized_attention(query: Tensor, key: Tensor, value: Tensor, heads: int, transformer_options: dict) -> Tensor:
-    """Core's attention for this machine, which honours `optimized_attention_override`: [B, N, D] x [B, M, D] -> [B, N, D]."""
+    """Core's attention for this machine, which honours `optimized_attention_override`: [B, N, D] x [B, M, D] -> [B, N,
+    D].
+    """
     attention = core.optimized_attention
     if attention is core.attention_sub_quad and query.device.type == "cpu":
         # Core's choice for CPUs saves memory on large pictures. On 257 tokens PyTorch's own is 1.7 times as fast.
@@ -19,10 +21,11 @@ def optimized_attention(query: Tensor, key: Tensor, value: Tensor, heads: int, t
 class PatchableAttention:
     """One attention layer of the coarse stage, with the patches that nodes set for it on a MODEL.
 
-    Nodes address layers as in Stable Diffusion's U-Net: `name` is attn1 for self-attention and attn2 for the dual path's
-    cross-attention; `block` is ("input", i), ("middle", 0) or ("output", i). Patches are called as there, with tensors
-    [B, N, D] and a dictionary of options. They are given the image's tokens alone, row by row, since most of them
-    rearrange these as a picture; the indicator token in front of them is put back by its exact share of the attention.
+    Nodes address layers as in Stable Diffusion's U-Net: `name` is attn1 for self-attention and attn2 for the dual
+    path's cross-attention; `block` is ("input", i), ("middle", 0) or ("output", i). Patches are called as there, with
+    tensors [B, N, D] and a dictionary of options. They are given the image's tokens alone, row by row, since most of
+    them rearrange these as a picture; the indicator token in front of them is put back by its exact share of the
+    attention.
     """
 
     def __init__(self, name: str, block: tuple[str, int], number: int, total_blocks: int, grid: int):
@@ -81,7 +84,9 @@ class PatchableAttention:
 
 
 def _share(query: Tensor, key: Tensor, indicator_key: Tensor, heads: int) -> Tensor:
-    """The part of each query's attention that the indicator token takes: [B, N, heads, 1], from [B, N, D], [B, M, D], [B, 1, D]."""
+    """The part of each query's attention that the indicator token takes: [B, N, heads, 1], from [B, N, D], [B, M, D],
+    [B, 1, D].
+    """
     query, key, indicator_key = (
         part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (query, key, indicator_key)
     )

@@ -45,7 +45,9 @@ def conditioning(source: Tensor, image_latent: Tensor, bypass: list[bool], null:
 def prompt_pictures(
     image: Tensor | None, prompt: ComposedPrompt | None, bypass: bool
 ) -> tuple[list[Image.Image], list[bool]]:
-    """The prompt pictures, and for each whether the dual path is bypassed. Raises ValueError unless one of the two is connected."""
+    """The prompt pictures, and for each whether the dual path is bypassed. Raises ValueError unless one of the two is
+    connected.
+    """
     if (image is None) == (prompt is None):
         raise ValueError("connect either a prompt picture or a prompt from Compose Visual Prompt, not both")
     if prompt is not None:
@@ -57,7 +59,9 @@ def prompt_pictures(
 def encode_prompts(
     encoder: FlowInOneEncoder, vae, pictures: list[Image.Image], seed: int, sample_posterior: bool
 ) -> tuple[Tensor, Tensor]:
-    """Source and image latents [B, C, H, W] of the pictures, with the seeds `seed`, `seed` + 1, …; without `sample_posterior` the means."""
+    """Source and image latents [B, C, H, W] of the pictures, with the seeds `seed`, `seed` + 1, …; without
+    `sample_posterior` the means.
+    """
     require_kl_f8(vae)
     seeds = [(seed + i) % 2**64 for i in range(len(pictures))]
     noise = draw_noise(seeds, encoder.config.latent_shape) if sample_posterior else (None, None)

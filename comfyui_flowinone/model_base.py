@@ -15,14 +15,16 @@ from .attention import PatchableAttention
 from .model_patches import require_known_blocks, require_no_radiance_options
 
 NETWORK_TIME = "flowinone_time"
-"""In `transformer_options`: the time that the network is evaluated at, where a FlowInOne solver brings its own time grid."""
+"""In `transformer_options`: the time that the network is evaluated at, where a FlowInOne solver brings its own time
+grid.
+"""
 
 
 def network_time(sigma: Tensor, transformer_options: dict, upstream_grid: bool) -> tuple[Tensor, float]:
     """The time [B] of the evaluation that a sampler asks for at sigma [B], and the factor on the velocity there.
 
-    A FlowInOne solver says itself at which time. With ComfyUI's samplers it is 1 - sigma, or with `upstream_grid` the time at
-    which upstream's Euler evaluates in its place (`flowinone.sampling.upstream_time`).
+    A FlowInOne solver says itself at which time. With ComfyUI's samplers it is 1 - sigma, or with `upstream_grid` the
+    time at which upstream's Euler evaluates in its place (`flowinone.sampling.upstream_time`).
     """
     time, speed = transformer_options.get(NETWORK_TIME), 1.0
     if time is None and upstream_grid:
@@ -32,7 +34,8 @@ def network_time(sigma: Tensor, transformer_options: dict, upstream_grid: bool) 
 
 
 class PatchableBlock(CoarseBlock):
-    """A block of the coarse stage that nodes can replace or skip (`patches_replace["dit"]`) or follow up (`patches["double_block"]`).
+    """A block of the coarse stage that nodes can replace or skip (`patches_replace["dit"]`) or follow up
+    (`patches["double_block"]`).
 
     There is one kind of block, so that it answers to the names of both: ("double_block", i) and ("single_block", i).
     """
@@ -63,7 +66,7 @@ class PatchableStage(CoarseStage):
 
 
 class NativeVelocityNetwork(VelocityNetwork):
-    """The velocity network as ComfyUI calls diffusion models: with sigma = 1 - t, and the velocity towards the source."""
+    """The velocity network as a ComfyUI diffusion model: takes sigma = 1 - t, gives the velocity towards the source."""
 
     coarse_class = PatchableStage
 
@@ -95,7 +98,7 @@ class NativeVelocityNetwork(VelocityNetwork):
     def forward(
         self, x: Tensor, sigma: Tensor, context=None, control=None, transformer_options: dict | None = None, **conds
     ) -> Tensor:
-        """The velocity towards the source [B, C, H, W], by way of `DIFFUSION_MODEL` wrappers; see `velocity_to_source`."""
+        """The velocity towards the source [B, C, H, W], through `DIFFUSION_MODEL` wrappers; see `velocity_to_source`."""
         transformer_options = transformer_options or {}
         wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)
         executor = WrapperExecutor.new_class_executor(self.velocity_to_source, self, wrappers)
@@ -121,8 +124,9 @@ class NativeVelocityNetwork(VelocityNetwork):
         """
         if tuple(x.shape[1:]) != self.config.latent_shape:
             raise ValueError(
-                f"the network was given latents of shape {tuple(x.shape[1:])} and takes {self.config.latent_shape} alone; remove "
-                "the node that cuts them, such as context windows over a dimension other than 0, the batch"
+                f"the network was given latents of shape {tuple(x.shape[1:])} and takes {self.config.latent_shape} "
+                "alone; remove the node that cuts them, such as context windows over a dimension other than 0, the "
+                "batch"
             )
         require_known_blocks(transformer_options, self.block_names)
         t, speed = network_time(sigma, transformer_options, upstream_grid)
@@ -138,14 +142,18 @@ class NativeVelocityNetwork(VelocityNetwork):
 
 
 def unet_names(blocks: int) -> list[tuple[str, int]]:
-    """The names of a U's blocks as a U-Net's have them: ("input", i), in an odd number of blocks ("middle", 0), ("output", i)."""
+    """The names of a U's blocks as a U-Net's have them: ("input", i), in an odd number of blocks ("middle", 0),
+    ("output", i).
+    """
     half = blocks // 2
     middle = [("middle", 0)] * (blocks % 2)
     return [*(("input", i) for i in range(half)), *middle, *(("output", i) for i in range(half))]
 
 
 def in_parts(velocity, count: int, branches: int, *tensors: Tensor) -> Tensor:
-    """`velocity` of tensors [branches · B, ...], for at most `count` entries at a time, and all branches of a sample in one part."""
+    """`velocity` of tensors [branches · B, ...], for at most `count` entries at a time, and all branches of a sample in
+    one part.
+    """
     if tensors[0].shape[0] <= count:
         return velocity(*tensors)
     samples = [tensor.unflatten(0, (branches, -1)).split(count // branches, dim=1) for tensor in tensors]
@@ -177,7 +185,7 @@ class FlowInOneBase(comfy.model_base.BaseModel):
         return conds
 
     def process_timestep(self, timestep: Tensor, **_) -> Tensor:
-        """Sigma again. Some nodes' sampling, such as ModelSamplingSD3's, multiplies it for models that count to 1000."""
+        """Sigma again: some nodes, such as ModelSamplingSD3, multiply it for models whose time runs to 1000."""
         return timestep / getattr(self.model_sampling, "multiplier", 1.0)
 
     def apply_model(self, x: Tensor, t: Tensor, *args, transformer_options: dict, **conds) -> Tensor:
@@ -188,15 +196,19 @@ class FlowInOneBase(comfy.model_base.BaseModel):
         return super().apply_model(x, t, *args, transformer_options=transformer_options, **conds)
 
     def samples_at_once(self, memory, device: torch.device) -> int:
-        """How many samples fit in the device's free memory, next to the largest matrix, which may have to be fetched or cast.
+        """How many samples fit in the device's free memory, next to the largest matrix, which may have to be fetched or
+        cast.
 
-        `memory` says what is free: the model's patcher, which knows what other models would give up, or model_management.
+        `memory` says what is free: the model's patcher, which knows what other models would give up, or
+        model_management.
         """
         room = memory.get_free_memory(device) - self.largest_matrix_bytes
         return max(1, int(room / self.activation_bytes))
 
     def memory_required(self, input_shape, cond_shapes=None) -> int:
-        """Bytes on top of the weights for that many samples, or as many as the device can hold: larger batches run in parts."""
+        """Bytes on top of the weights for that many samples, or as many as the device can hold: larger batches run in
+        parts.
+        """
         total = comfy.model_management.get_total_memory(comfy.model_management.get_torch_device())
         most = max(1, int((total - self.weight_bytes) * 0.8 / self.activation_bytes))
         return min(input_shape[0], most) * self.activation_bytes

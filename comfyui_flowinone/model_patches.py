@@ -1,7 +1,7 @@
 """What nodes have patched on a MODEL and cannot take effect: errors that say so, in place of a picture without it.
 
-Everything else that stock nodes patch takes effect: guidance and cache nodes through ComfyUI's sampling, attention patches in
-`attention`, block patches and `DIFFUSION_MODEL` wrappers in `model_base`, weight patches in the patcher.
+Everything else that stock nodes patch takes effect: guidance and cache nodes through ComfyUI's sampling, attention
+patches in `attention`, block patches and `DIFFUSION_MODEL` wrappers in `model_base`, weight patches in the patcher.
 """
 
 import comfy.model_sampling
@@ -39,15 +39,15 @@ FOREIGN_WRAPPERS = {
 
 
 def require_supported_patches(patcher, model_options: dict, conditionings: list[dict]) -> None:
-    """Raise ValueError, naming the node and the remedy, for whatever on a MODEL or its conditioning cannot take effect."""
+    """Raise ValueError, with the node and the remedy, for whatever on a MODEL or its conditioning cannot take effect."""
     transformer_options = model_options.get("transformer_options", {})
     sampling = patcher.get_model_object("model_sampling")
     flow = isinstance(sampling, comfy.model_sampling.CONST)
     if not flow or isinstance(sampling, comfy.model_sampling.IMG_TO_IMG_FLOW):
         raise _inapplicable(
             "a node such as ModelSamplingDiscrete, ModelSamplingContinuousEDM or ModelSamplingStableCascade",
-            "gives the MODEL the noise schedule of a diffusion model, and FlowInOne is a flow; to shift its time grid, use "
-            "ModelSamplingSD3 or ModelSamplingFlux",
+            "gives the MODEL the noise schedule of a diffusion model, and FlowInOne is a flow; to shift its time "
+            "grid, use ModelSamplingSD3 or ModelSamplingFlux",
         )
     for kind, patches in transformer_options.get("patches", {}).items():
         for patch in patches:
@@ -67,8 +67,8 @@ def require_supported_patches(patcher, model_options: dict, conditionings: list[
     if getattr(model_options.get("context_handler"), "dim", 0) != 0:
         raise _inapplicable(
             "a context window node (Context Windows, Wan's or LTXV's)",
-            "cuts the latents of videos into windows, and FlowInOne's have one size; only windows over the batch, dim 0 of "
-            "Context Windows (Manual), are possible",
+            "cuts the latents of videos into windows, and FlowInOne's have one size; only windows over the batch, dim "
+            "0 of Context Windows (Manual), are possible",
         )
     if any("ref_audio" in entry for entry in conditionings):
         raise _inapplicable("LTXV Reference Audio", "adds a voice to the prompt of an LTXV model")
@@ -81,7 +81,9 @@ def require_no_radiance_options(transformer_options: dict) -> None:
 
 
 def require_known_blocks(transformer_options: dict, names: list[tuple[str, int]]) -> None:
-    """Raise ValueError where a node replaces attention or blocks that a network with blocks of these names does not have."""
+    """Raise ValueError where a node replaces attention or blocks that a network with blocks of these names does not
+    have.
+    """
     for kind, replacements in transformer_options.get("patches_replace", {}).items():
         if kind in ("attn1", "attn2"):
             unknown = [place for place in replacements if tuple(place[:2]) not in names or place[2:] not in ((), (0,))]
@@ -94,8 +96,9 @@ def require_known_blocks(transformer_options: dict, names: list[tuple[str, int]]
             raise _inapplicable("a node", f"replaces {kind}, which FlowInOne's network does not have")
         if unknown:
             raise ValueError(
-                f"a node such as SkipLayerGuidance replaces {kind} of block {unknown[0]}, which this FlowInOne network does not "
-                f"have: its blocks are {known}; choose layers among these (in SkipLayerGuidanceDiT both lists count)"
+                f"a node such as SkipLayerGuidance replaces {kind} of block {unknown[0]}, which this FlowInOne network "
+                f"does not have: its blocks are {known}; choose layers among these (in SkipLayerGuidanceDiT both lists "
+                "count)"
             )
 
 

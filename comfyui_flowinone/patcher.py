@@ -40,8 +40,8 @@ def native_model(
     """ComfyUI's MODEL around the velocity network with these tensors (`coarse.*`, `fine.*`).
 
     Weights are kept in `dtype`; None lets ComfyUI choose for the device. 8-bit matrices, with their `weight_scale` and
-    `comfy_quant`, stay as they are; `dtype` is then that of the other weights and of the computation. `disable_dynamic` asks for
-    the patcher that holds whole weights instead of paging them. `tensors` is emptied on the way.
+    `comfy_quant`, stay as they are; `dtype` is then that of the other weights and of the computation. `disable_dynamic`
+    asks for the patcher that holds whole weights instead of paging them. `tensors` is emptied on the way.
     """
     device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
@@ -72,8 +72,8 @@ def native_model(
 def patch_bare_parameters(patcher, device: torch.device, *_) -> None:
     """ON_LOAD callback: apply weight patches to parameters outside of ComfyUI's own layers, too.
 
-    Where memory is short, and always where weights are paged, ComfyUI patches its own layers as they are fetched and forgets
-    the others: merged models would be merged by half.
+    Where memory is short, and always where weights are paged, ComfyUI patches its own layers as they are fetched and
+    forgets the others: merged models would be merged by half.
     """
     for key, patches in patcher.patches.items():
         owner, _, _ = key.rpartition(".")

@@ -1,4 +1,6 @@
-"""FlowInOne in ComfyUI's sampling: its solvers as SAMPLER, its time grid as SIGMAS, its guidance as GUIDER, and the flow's start."""
+"""FlowInOne in ComfyUI's sampling: its solvers as SAMPLER, its time grid as SIGMAS, its guidance as GUIDER, and the
+flow's start.
+"""
 
 import functools
 import inspect
@@ -29,8 +31,8 @@ def sample_flow(
 ) -> Tensor:
     """The sampler function of `solver_sampler`: x [B, C, H, W] at the last of the sigmas [steps + 1].
 
-    The solver works with velocities, which come back from ComfyUI's predicted x₁ by a division by sigma. So the end of the flow,
-    where sigma is 0, is passed off as half a step before it; the network itself is told the true time. Raises
+    The solver works with velocities, which come back from ComfyUI's predicted x₁ by a division by sigma. So the end of
+    the flow, where sigma is 0, is passed off as half a step before it; the network itself is told the true time. Raises
     InterruptProcessingException on Cancel, before the next evaluation.
     """
     grid = (1 - sigmas.double()).tolist()
@@ -38,7 +40,8 @@ def sample_flow(
         return x
     nearest_sigma = min(after - before for before, after in pairwise(grid)) / 2
     options = extra_args["model_options"]
-    # Upstream's Euler is seen at the sigma where its state is; the network alone is told the time at which it evaluates.
+    # Upstream's Euler is seen at the sigma where its state is; the network alone is told the time at which it
+    # evaluates.
     upstream = solver == "euler"
     solve = euler if upstream else FIXED_STEP_SOLVERS[solver]
 
@@ -58,17 +61,18 @@ def sample_flow(
 
 
 def time_grid(model, steps: int) -> Tensor:
-    """SIGMAS [steps + 1] of FlowInOne's uniform time grid, shifted as the MODEL's own sampling is (ModelSamplingSD3)."""
+    """SIGMAS [steps + 1] of the uniform time grid, shifted where a node such as ModelSamplingSD3 shifts the MODEL's."""
     sampling = model.get_model_object("model_sampling")
     return torch.tensor([sampling.percent_to_sigma(t) for t in uniform_grid(steps)])
 
 
 class FlowInOneGuider(comfy.samplers.CFGGuider):
-    """ComfyUI's CFGGuider with a guidance interval and guidance at every N-th evaluation (`flowinone.sampling.Guidance`).
+    """ComfyUI's CFGGuider with a guidance interval and guidance at every N-th evaluation
+    (`flowinone.sampling.Guidance`).
 
-    Outside of the interval the scale is 1. Between the evaluations at which guidance is computed, the unconditional branch is
-    the prompt's plus the difference of their velocities at the last of these. Either way everything that nodes set for guidance
-    on the MODEL acts as in CFGGuider.
+    Outside of the interval the scale is 1. Between the evaluations at which guidance is computed, the unconditional
+    branch is the prompt's plus the difference of their velocities at the last of these. Either way everything that
+    nodes set for guidance on the MODEL acts as in CFGGuider.
     """
 
     def set_guidance(self, guidance: Guidance) -> None:
@@ -102,7 +106,9 @@ class FlowInOneGuider(comfy.samplers.CFGGuider):
         return float(t)
 
     def branches(self, compute, args: dict) -> list[Tensor]:
-        """Predicted x₁ of the prompt's and of the unconditional branch, the latter from the stored difference while that is fresh."""
+        """Predicted x₁ of the prompt's and of the unconditional branch, the latter from the stored difference while
+        that is fresh.
+        """
         positive, negative = args["conds"]
         sigma = args["sigma"].reshape(-1, 1, 1, 1)
         fresh = self.difference is not None and self.age < self.guidance.every
@@ -130,10 +136,12 @@ def sample(
     seed: int = 0,
     stage: tuple[int, int] = (0, 1),
 ) -> dict:
-    """LATENT at the end of the flow that starts at `source` [B, C, H, W] and looks at `image_latent` [B, C, H, W], both scaled.
+    """LATENT at the end of the flow that starts at `source` [B, C, H, W] and looks at `image_latent` [B, C, H, W], both
+    scaled.
 
-    `seed` is for nodes on the MODEL that draw random numbers. `stage` (number, count) says which of several such runs this is: the progress bar counts the steps of all. Raises ValueError
-    for a source that another model's encoder gave, and InterruptProcessingException on Cancel, within one step.
+    `seed` is for nodes on the MODEL that draw random numbers. `stage` (number, count) says which of several such runs
+    this is: the progress bar counts the steps of all. Raises ValueError for a source that another model's encoder gave,
+    and InterruptProcessingException on Cancel, within one step.
     """
     guider = FlowInOneGuider(model)
     guider.set_conds(*(conditioning(source, image_latent, bypass, null, upstream_grid=False) for null in (False, True)))
@@ -156,16 +164,16 @@ def sample(
 def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigmas: Tensor, *args, **kwargs):
     """OUTER_SAMPLE wrapper: whatever noise a node made, the flow starts at the conditioning's source latent.
 
-    ComfyUI mixes it with `latent_image` by sigma, which is the very line the model was trained on: so denoise below 1 refines a
-    picture. Noise of zeros stays: it continues an earlier part of a flow. Raises ValueError for what nodes have patched on the MODEL
-    and cannot take effect, for conditioning of another kind, for latents of another batch or size, for another model's prompt,
-    for a refinement of an empty latent, and for samplers that add noise on the way.
+    ComfyUI mixes it with `latent_image` by sigma, which is the very line the model was trained on: so denoise below 1
+    refines a picture. Noise of zeros stays: it continues an earlier part of a flow. Raises ValueError for what nodes
+    have patched on the MODEL and cannot take effect, for conditioning of another kind, for latents of another batch or
+    size, for another model's prompt, for a refinement of an empty latent, and for samplers that add noise on the way.
     """
     guider = executor.class_obj
     if adds_noise(sampler):
         raise ValueError(
-            f"the sampler {sampler.sampler_function.__name__.removeprefix('sample_')} adds random noise on the way, and a "
-            f"FlowInOne flow has none: its answers fall apart; choose {DETERMINISTIC}"
+            f"the sampler {sampler.sampler_function.__name__.removeprefix('sample_')} adds random noise on the way, "
+            f"and a FlowInOne flow has none: its answers fall apart; choose {DETERMINISTIC}"
         )
     entries = [entry for entries in guider.conds.values() for entry in entries]
     require_supported_patches(guider.model_patcher, guider.model_options, entries)
@@ -180,7 +188,8 @@ def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigm
         height, width = (8 * side for side in source.shape[-2:])
         raise ValueError(
             f"latent_image has shape {tuple(latent_image.shape)} and the prompts need {tuple(source.shape)}: "
-            f"connect the latent output of FlowInOne Encode, or for a refinement a latent of {width} x {height} pixels for each prompt"
+            "connect the latent output of FlowInOne Encode, or for a refinement "
+            f"a latent of {width} x {height} pixels for each prompt"
         )
     if noise.any():
         if sigmas[0] < 1 - 1e-4 and not latent_image.any():
@@ -199,17 +208,21 @@ def require_flowinone(model) -> None:
 
 
 def require_own_prompt(model, source: Tensor) -> None:
-    """Raise ValueError, saying what to connect, unless `model` (FlowInOne's) takes latents of the source's size [B, C, H, W]."""
+    """Raise ValueError, saying what to connect, unless `model` (FlowInOne's) takes latents of the source's size [B, C,
+    H, W].
+    """
     wanted = model.model.diffusion_model.config.latent_shape
     if tuple(source.shape[1:]) != wanted:
         raise ValueError(
-            f"the encoder gives latents of shape {tuple(source.shape[1:])} and this MODEL takes {wanted}: they come from "
-            "different files; connect model, encoder and vae of one Load FlowInOne"
+            f"the encoder gives latents of shape {tuple(source.shape[1:])} and this MODEL takes {wanted}: they come "
+            "from different files; connect model, encoder and vae of one Load FlowInOne"
         )
 
 
 def adds_noise(sampler) -> bool:
-    """Whether a SAMPLER draws random numbers while it samples, as ancestral and SDE samplers do with their usual settings."""
+    """Whether a SAMPLER draws random numbers while it samples, as ancestral and SDE samplers do with their usual
+    settings.
+    """
     function = getattr(sampler, "sampler_function", None)
     if function is None:
         return False

@@ -19,7 +19,8 @@ _COMFYUIS_GROUPS = 32
 def load_vae(path: str, dtype: torch.dtype | None) -> comfy.sd.VAE:
     """ComfyUI's VAE of a Stable Diffusion 1.x autoencoder or checkpoint, in ComfyUI's dtype for VAEs or in float32.
 
-    Raises CheckpointError for another kind of file, for one that lacks tensors and for widths that ComfyUI cannot build.
+    Raises CheckpointError for another kind of file, for one that lacks tensors and for widths that ComfyUI cannot
+    build.
     """
     tensors, settings = checkpoint.load_autoencoder(path)
     stored = set(tensors)

@@ -48,7 +48,9 @@ class FlowInOneEncoder:
         )
 
     def source_latents(self, pictures: list[Image.Image], noise: Tensor | None) -> Tensor:
-        """Where the flow starts for each RGB picture: [B, C, H, W] in float32, scaled; without noise the distribution's mean."""
+        """Where the flow starts for each RGB picture: [B, C, H, W] in float32, scaled; without noise the distribution's
+        mean.
+        """
         # Loaded whole: transformers' layers cannot compute with weights that stay behind on the CPU.
         comfy.model_management.load_models_gpu(
             [self.patcher], memory_required=_ACTIVATIONS_PER_PICTURE, force_full_load=True
@@ -88,9 +90,11 @@ def load_encoder(network_path: str, vision_path: str, dtype: torch.dtype | None)
 
 
 def vision_dtype(dtype: torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The dtype of both encoders: float32 or float16 if the user chose one, else float16 where the device is fast with it.
+    """The dtype of both encoders: float32 or float16 if the user chose one, else float16 where the device is fast with
+    it.
 
-    Upstream runs the vision tower in float16 too. bfloat16 would put ten times the error into the source latent and saves nothing.
+    Upstream runs the vision tower in float16 too. bfloat16 would put ten times the error into the source latent and
+    saves nothing.
     """
     if dtype in (torch.float32, torch.float16):
         return dtype

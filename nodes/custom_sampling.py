@@ -27,7 +27,8 @@ class FlowInOneSolverNode(io.ComfyNode):
             node_id="FlowInOneSolver",
             display_name="FlowInOne Solver",
             category=CATEGORY,
-            description="The solvers of FlowInOne Sampler, with their time grid, for SamplerCustomAdvanced and SamplerCustom.",
+            description="The solvers of FlowInOne Sampler, with their time grid, for SamplerCustomAdvanced and "
+            "SamplerCustom.",
             search_aliases=["flowinone", "ksamplerselect", "scheduler", "sigmas", "adams bashforth", "midpoint", "rk4"],
             inputs=[
                 model_input(),
@@ -38,8 +39,8 @@ class FlowInOneSolverNode(io.ComfyNode):
             outputs=[
                 io.Sampler.Output(tooltip="The solver, for the input sampler of SamplerCustomAdvanced."),
                 io.Sigmas.Output(
-                    tooltip="Its time grid, for the input sigmas; shifted where a node such as ModelSamplingSD3 shifts the model. "
-                    "The solver also takes other sigmas, such as SplitSigmas'."
+                    tooltip="Its time grid, for the input sigmas; shifted where a node such as ModelSamplingSD3 "
+                    "shifts the model. The solver also takes other sigmas, such as SplitSigmas'."
                 ),
             ],
         )
@@ -59,8 +60,8 @@ class FlowInOneGuiderNode(io.ComfyNode):
             node_id="FlowInOneGuider",
             display_name="FlowInOne Guider",
             category=CATEGORY,
-            description="CFGGuider with guidance over part of the way, or at every few evaluations alone, which saves time. "
-            "For SamplerCustomAdvanced.",
+            description="CFGGuider with guidance over part of the way, or at every few evaluations alone, which saves "
+            "time. For SamplerCustomAdvanced.",
             search_aliases=["flowinone", "cfgguider", "cfg", "guidance interval", "limited interval guidance"],
             inputs=[
                 model_input(),
@@ -77,8 +78,8 @@ class FlowInOneGuiderNode(io.ComfyNode):
                     max=100,
                     optional=True,
                     advanced=True,
-                    tooltip="Recomputes guidance every N evaluations and reuses it in between, at half their time. Try 2 or 3; more "
-                    "loses detail. 1 recomputes it always.",
+                    tooltip="Recomputes guidance every N evaluations and reuses it in between, at half their time. "
+                    "Try 2 or 3; more loses detail. 1 recomputes it always.",
                 ),
             ],
             outputs=[io.Guider.Output(tooltip="The guidance, for the input guider of SamplerCustomAdvanced.")],

@@ -24,9 +24,9 @@ class FlowInOneEncode(io.ComfyNode):
             node_id="FlowInOneEncode",
             display_name="FlowInOne Encode",
             category=CATEGORY,
-            description="Prepares a prompt for ComfyUI's own samplers: CFGGuider (cfg 7), SamplerCustomAdvanced and BasicScheduler "
-            "(simple), or KSampler. The flow starts at the prompt, so the seed here is the one that counts. Samplers that add "
-            "noise on the way (ancestral, SDE) are refused.",
+            description="Prepares a prompt for ComfyUI's own samplers: CFGGuider (cfg 7), SamplerCustomAdvanced and "
+            "BasicScheduler (simple), or KSampler. The flow starts at the prompt, so the seed here is the one that "
+            "counts. Samplers that add noise on the way (ancestral, SDE) are refused.",
             search_aliases=[
                 "flowinone",
                 "conditioning",
@@ -49,9 +49,9 @@ class FlowInOneEncode(io.ComfyNode):
                     options=GRIDS,
                     default=GRIDS[0],
                     advanced=True,
-                    tooltip="The times at which ComfyUI's samplers evaluate the network. the authors': for the sampler euler with the "
-                    "scheduler simple, then the same as FlowInOne Sampler; from 5 steps on. uniform: for other samplers, and "
-                    "for fewer steps. FlowInOne Solver brings its own.",
+                    tooltip="The times at which ComfyUI's samplers evaluate the network. the authors': for the "
+                    "sampler euler with the scheduler simple, then the same as FlowInOne Sampler; from 5 steps on. "
+                    "uniform: for other samplers, and for fewer steps. FlowInOne Solver brings its own.",
                 ),
             ],
             outputs=[

@@ -28,30 +28,31 @@ class FlowInOneLoader(io.ComfyNode):
                     "checkpoint",
                     options=folders.files(folders.NETWORKS),
                     default=folders.MINI,
-                    tooltip="The FlowInOne network. mini draws toy scenes of coloured shapes in seconds and needs no download; the released "
-                    "weights draw photographs: flowinone_256px.pth as published or converted, in models/flowinone.",
+                    tooltip="The FlowInOne network. mini draws toy scenes of coloured shapes in seconds and needs no "
+                    "download; the released weights draw photographs: flowinone_256px.pth as published or converted, "
+                    "in models/flowinone.",
                 ),
                 io.Combo.Input(
                     "vision",
                     display_name="vision encoder",
                     options=folders.files(folders.VISION_ENCODERS),
                     default=folders.MINI,
-                    tooltip="Reads prompt pictures: mini for the checkpoint mini, Janus-Pro-1B for the released weights, of which only the "
-                    "vision tower and the aligner are used. Files in models/clip_vision.",
+                    tooltip="Reads prompt pictures: mini for the checkpoint mini, Janus-Pro-1B for the released "
+                    "weights, of which only the vision tower and the aligner are used. Files in models/clip_vision.",
                 ),
                 io.Combo.Input(
                     "vae",
                     options=[*folders.files(folders.AUTOENCODERS), NO_VAE],
                     default=folders.MINI,
-                    tooltip="A Stable Diffusion 1.x VAE for the released weights, mini for the checkpoint mini. Files in models/vae. With "
-                    "none, connect a Load VAE node to the nodes that need one.",
+                    tooltip="A Stable Diffusion 1.x VAE for the released weights, mini for the checkpoint mini. Files "
+                    "in models/vae. With none, connect a Load VAE node to the nodes that need one.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=["default", "float32", "bfloat16", "float16", "float8_e4m3fn"],
                     default="default",
-                    tooltip="Precision of the network. default suits the device; float32 is the authors'; bfloat16 takes half its "
-                    "memory and looks nearly the same; float8 takes a quarter and loses some accuracy.",
+                    tooltip="Precision of the network. default suits the device; float32 is the authors'; bfloat16 "
+                    "takes half its memory and looks nearly the same; float8 takes a quarter and loses some accuracy.",
                     advanced=True,
                 ),
             ],

@@ -35,8 +35,8 @@ class FlowInOneMotion(io.ComfyNode):
             node_id="FlowInOneMotion",
             display_name="FlowInOne Motion",
             category=CATEGORY,
-            description="Cuts the way of a force, wind or trajectory prompt into stages and answers each: frames for Create Video, or "
-            "to choose from.",
+            description="Cuts the way of a force, wind or trajectory prompt into stages and answers each: frames for "
+            "Create Video, or to choose from.",
             search_aliases=["flowinone", "animate", "animation", "video", "frames", "trajectory", "force"],
             inputs=[
                 model_input(),
@@ -44,24 +44,25 @@ class FlowInOneMotion(io.ComfyNode):
                 vae_input(),
                 Prompt.Input(
                     "prompt",
-                    tooltip="From Compose Visual Prompt: one picture with trajectories, force arrows or wind. Several of them move "
-                    "together.",
+                    tooltip="From Compose Visual Prompt: one picture with trajectories, force arrows or wind. Several "
+                    "of them move together.",
                 ),
                 io.Int.Input(
                     "stages",
                     default=8,
                     min=2,
                     max=64,
-                    tooltip="Into how many parts the way is cut: one frame for each. Try 4 to 16; every stage takes as long as a picture.",
+                    tooltip="Into how many parts the way is cut: one frame for each. Try 4 to 16; every stage takes "
+                    "as long as a picture.",
                 ),
                 io.Combo.Input(
                     "start_from",
                     display_name="start from",
                     options=[PHOTO, LAST_STAGE],
                     default=PHOTO,
-                    tooltip="What a stage moves. photo: each stage asks for the way up to there on the photo itself, so that errors do "
-                    "not add up. last stage: each asks for the next piece of the way on the answer before, which drifts from the "
-                    "photo but continues what was seen.",
+                    tooltip="What a stage moves. photo: each stage asks for the way up to there on the photo itself, "
+                    "so that errors do not add up. last stage: each asks for the next piece of the way on the answer "
+                    "before, which drifts from the photo but continues what was seen.",
                 ),
                 io.Boolean.Input(
                     "include_photo",
@@ -75,7 +76,8 @@ class FlowInOneMotion(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Another seed gives other frames. All stages use the same one, which keeps their look steady.",
+                    tooltip="Another seed gives other frames. All stages use the same one, which keeps their look "
+                    "steady.",
                 ),
                 steps_input(),
                 guidance_scale_input(),
@@ -122,7 +124,8 @@ class FlowInOneMotion(io.ComfyNode):
         warn(settings.warning)
         if len(prompt.prompts) != 1:
             raise ValueError(
-                f"prompt has {len(prompt.prompts)} pictures; Motion moves one: pick one with ImageFromBatch before Compose Visual Prompt"
+                f"prompt has {len(prompt.prompts)} pictures; Motion moves one: pick one with ImageFromBatch before "
+                "Compose Visual Prompt"
             )
         if prompt.photos is None:
             raise ValueError(

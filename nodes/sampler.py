@@ -31,7 +31,8 @@ class FlowInOneSampler(io.ComfyNode):
             node_id="FlowInOneSampler",
             display_name="FlowInOne Sampler",
             category=CATEGORY,
-            description="Answers a prompt picture with a latent. Decode it with FlowInOne VAE Decode or the stock VAE Decode.",
+            description="Answers a prompt picture with a latent. Decode it with FlowInOne VAE Decode or the stock VAE "
+            "Decode.",
             search_aliases=["flowinone", "visual prompt", "flow matching", "ksampler", "generate"],
             inputs=[
                 model_input(),

@@ -27,8 +27,8 @@ def picture_input():
         "image",
         display_name="prompt picture",
         optional=True,
-        tooltip="The prompt picture, with your request drawn on it: words, boxes, arrows or doodles. Square pictures work "
-        "best. Each picture of a batch gets its own answer.",
+        tooltip="The prompt picture, with your request drawn on it: words, boxes, arrows or doodles. Square pictures "
+        "work best. Each picture of a batch gets its own answer.",
     )
 
 
@@ -36,7 +36,8 @@ def prompt_input():
     return Prompt.Input(
         "prompt",
         optional=True,
-        tooltip="From Compose Visual Prompt or Text Prompt, in place of the prompt picture. It brings its own bypass picture.",
+        tooltip="From Compose Visual Prompt or Text Prompt, in place of the prompt picture. It brings its own bypass "
+        "picture.",
     )
 
 
@@ -47,8 +48,8 @@ def seed_input():
         min=0,
         max=0xFFFFFFFFFFFFFFFF,
         control_after_generate=True,
-        tooltip="Another seed gives another picture of the same request. Picture i of a batch uses seed + i; the same seed "
-        "gives the same start on every device.",
+        tooltip="Another seed gives another picture of the same request. Picture i of a batch uses seed + i; the same "
+        "seed gives the same start on every device.",
     )
 
 
@@ -59,8 +60,8 @@ def bypass_input():
         default=False,
         label_on="new picture",
         label_off="edit",
-        tooltip="On for words on a plain background, which ask for a new picture. Off to change the picture itself. Has no "
-        "effect when a prompt is connected. (Turns the model's dual path off.)",
+        tooltip="On for words on a plain background, which ask for a new picture. Off to change the picture itself. "
+        "Has no effect when a prompt is connected. (Turns the model's dual path off.)",
     )
 
 
@@ -70,8 +71,8 @@ def random_start_input():
         display_name="random start",
         default=True,
         advanced=True,
-        tooltip="On draws the start at random, by the seed, as the authors do. Off takes the most likely start: the same "
-        "picture whatever the seed.",
+        tooltip="On draws the start at random, by the seed, as the authors do. Off takes the most likely start: the "
+        "same picture whatever the seed.",
     )
 
 
@@ -81,8 +82,8 @@ def steps_input():
         default=50,
         min=1,
         max=1000,
-        tooltip="More steps follow the request more closely and take longer. Try 12 to 50; the authors use 50. Below 5 the "
-        "solver euler breaks the picture: use euler_uniform or heun there.",
+        tooltip="More steps follow the request more closely and take longer. Try 12 to 50; the authors use 50. Below "
+        "5 the solver euler breaks the picture: use euler_uniform or heun there.",
     )
 
 
@@ -91,9 +92,9 @@ def solver_input():
         "solver",
         options=list(FIXED_STEP_SOLVERS),
         default="euler",
-        tooltip="How a step is computed. euler is the authors', on their time grid, for 5 steps and more. The others use a "
-        "uniform grid, which also works for fewer steps; adams_bashforth2 costs as much a step as euler, midpoint and heun "
-        "twice, rk4 four times as much.",
+        tooltip="How a step is computed. euler is the authors', on their time grid, for 5 steps and more. The others "
+        "use a uniform grid, which also works for fewer steps; adams_bashforth2 costs as much a step as euler, "
+        "midpoint and heun twice, rk4 four times as much.",
     )
 
 
@@ -105,8 +106,8 @@ def guidance_scale_input():
         max=100.0,
         step=0.1,
         display_name="guidance",
-        tooltip="How strongly the picture follows the request. Try 2 to 10; the authors use 7. 1 follows least and takes half "
-        "the time.",
+        tooltip="How strongly the picture follows the request. Try 2 to 10; the authors use 7. 1 follows least and "
+        "takes half the time.",
     )
 
 
@@ -116,8 +117,8 @@ def preset_input(replaced: str):
         options=[AS_SET, *PRESETS],
         default=AS_SET,
         optional=True,
-        tooltip=f"Replaces {replaced}: reference is the authors' sampling; balanced and fast take about a third and a fifth "
-        "of its time for nearly the same picture. With as set the node's own values count.",
+        tooltip=f"Replaces {replaced}: reference is the authors' sampling; balanced and fast take about a third and a "
+        "fifth of its time for nearly the same picture. With as set the node's own values count.",
     )
 
 
@@ -136,8 +137,8 @@ def guidance_interval_inputs():
             display_name="guided to",
             default=1.0,
             **share,
-            tooltip="Guidance ends at this part of the way, 0 to 1. 0.5 changes the picture little and saves a quarter of the "
-            "time.",
+            tooltip="Guidance ends at this part of the way, 0 to 1. 0.5 changes the picture little and saves a "
+            "quarter of the time.",
         ),
     ]
 

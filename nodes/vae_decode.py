@@ -16,8 +16,8 @@ class FlowInOneVAEDecode(io.ComfyNode):
             node_id="FlowInOneVAEDecode",
             display_name="FlowInOne VAE Decode",
             category=CATEGORY,
-            description="Turns a FlowInOne latent into a picture, square or at the photo's size and place. Checks that VAE and latent "
-            "fit; for square pictures the stock VAE Decode does the same.",
+            description="Turns a FlowInOne latent into a picture, square or at the photo's size and place. Checks "
+            "that VAE and latent fit; for square pictures the stock VAE Decode does the same.",
             search_aliases=["flowinone", "decode", "vae decode", "latent to image", "uncrop", "full size"],
             inputs=[
                 io.Latent.Input("samples", tooltip="From FlowInOne Sampler."),
@@ -30,8 +30,8 @@ class FlowInOneVAEDecode(io.ComfyNode):
                     options=SIZES,
                     default=SIZES[0],
                     optional=True,
-                    tooltip="Size of the picture. answer: the square as it is. photo: the size of the prompt's photo, with bars removed and "
-                    "stretching undone; around a cropped square the photo continues.",
+                    tooltip="Size of the picture. answer: the square as it is. photo: the size of the prompt's photo, "
+                    "with bars removed and stretching undone; around a cropped square the photo continues.",
                 ),
             ],
             outputs=[io.Image.Output(tooltip="The answer as a picture.")],

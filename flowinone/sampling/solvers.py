@@ -1,6 +1,7 @@
 """Solvers of the flow's ordinary differential equation, and their time grids.
 
-A velocity is any callable `(x, t) -> dx/dt` with x [B, ...] and t a float in 0..1 (0 source, 1 image); nothing here knows the model.
+A velocity is any callable `(x, t) -> dx/dt` with x [B, ...] and t a float in 0..1 (0 source, 1 image); nothing here
+knows the model.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,14 +25,18 @@ def uniform_grid(steps: int) -> list[float]:
 
 
 def upstream_times(steps: int) -> list[float]:
-    """The `steps` times at which upstream evaluates the velocity: spread over the whole of 0..1-1e-5, both ends included."""
+    """The `steps` times at which upstream evaluates the velocity: spread over the whole of 0..1-1e-5, both ends
+    included.
+    """
     return [upstream_time(t, 1 / steps)[0] for t in uniform_grid(steps)[:-1]]
 
 
 def upstream_time(t: float, step: float) -> tuple[float, float]:
-    """Upstream's Euler for solvers that only know the uniform grid: evaluate at the returned time, and scale the velocity.
+    """Upstream's Euler for solvers that only know the uniform grid: evaluate at the returned time, and scale the
+    velocity.
 
-    t is a time on a uniform grid with that step. Times beyond upstream's last one, which higher-order solvers use, are clamped.
+    t is a time on a uniform grid with that step. Times beyond upstream's last one, which higher-order solvers use, are
+    clamped.
     """
     stretch = _END / (1 - step) if step < 1 else 0.0
     return min(t * stretch, _END), _END
@@ -41,8 +46,8 @@ def upstream_time(t: float, step: float) -> tuple[float, float]:
 
 
 def upstream_euler(velocity: Velocity, x: Tensor, grid: Sequence[float]) -> Steps:
-    """Upstream's Euler, on a uniform grid or a part of one: evaluates at `upstream_times`, but steps as long as the grid's, times
-    1 - 1e-5 (`ODEEulerFlowMatchingSolver`).
+    """Upstream's Euler, on a uniform grid or a part of one: evaluates at `upstream_times`, but steps as long as the
+    grid's, times 1 - 1e-5 (`ODEEulerFlowMatchingSolver`).
 
     Its evaluation times lead its steps, which below about 5 steps breaks the result.
     """
@@ -144,8 +149,8 @@ def integrate(
 ) -> Tensor:
     """Integrate x [B, ...] from time 0 to time 1 with the solver of that name in `SOLVERS`.
 
-    `on_step` is called after every step; an exception that it raises stops the solver. The adaptive dopri5 chooses its own steps,
-    the same for the whole batch, and ignores `steps`. Raises ValueError for an unknown solver or steps < 1.
+    `on_step` is called after every step; an exception that it raises stops the solver. The adaptive dopri5 chooses its
+    own steps, the same for the whole batch, and ignores `steps`. Raises ValueError for an unknown solver or steps < 1.
     """
     check_solver(solver, steps)
     if solver == "dopri5":

@@ -116,11 +116,11 @@ def test_a_preset_counts_where_nothing_else_is_said(prompts, weights, model_file
         np.asarray(expected), np.asarray(pipe(Image.open(prompts / "b.jpg"), **settings).images[0])
     )
     with Image.open(target) as answer:
-        assert json.loads(answer.text["flowinone"])["guidance_every"] == sampling.PRESETS["fast"].every
+        assert json.loads(answer.text["flowinone"])["guidance_every"] == sampling.PRESETS["fast"].guidance_every
     assert generate(prompts / "b.jpg", "--preset", "quick", *weights) == 2
     assert "preset 'quick' is unknown; choose one of reference" in capfd.readouterr().err
     assert generate(prompts / "b.jpg", "--guidance-interval", 0.6, 0.4, *weights) == 2
-    assert "guidance interval is 0.6 to 0.4" in capfd.readouterr().err
+    assert "guidance interval 0.6 to 0.4 is invalid" in capfd.readouterr().err
 
 
 def test_a_saved_pipeline_is_used_as_well(prompts, model_files, tmp_path):

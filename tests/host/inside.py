@@ -1,8 +1,10 @@
-"""Looks at the native MODEL from inside a ComfyUI, where no server's route reaches: low memory, made up, on any machine.
+"""Looks at the native MODEL from inside a ComfyUI, where no server's route reaches: low memory, made up, on any
+machine.
 
     python inside.py <ComfyUI folder> <models folder> <exchange folder>
 
-prints what it found as one JSON object, and leaves tensors in the exchange folder. It is a program of its own because ComfyUI's Python need not have pytest.
+prints what it found as one JSON object, and leaves tensors in the exchange folder. It is a program of its own because
+ComfyUI's Python need not have pytest.
 """
 
 import importlib.util
@@ -131,7 +133,9 @@ def eight_bit_flag() -> dict:
 
 
 def eight_bit_files() -> dict:
-    """Networks in ComfyUI's 8-bit format: what they hold and answer, whole and a layer at a time, with and without a LoRA."""
+    """Networks in ComfyUI's 8-bit format: what they hold and answer, whole and a layer at a time, with and without a
+    LoRA.
+    """
     expected = own_answer(model(), 2)
     key = "diffusion_model.coarse.blocks.0.mlp.w0.weight"
     update = torch.randn(128, 64, generator=torch.Generator().manual_seed(2)) / 8
