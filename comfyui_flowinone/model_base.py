@@ -87,18 +87,18 @@ class NativeVelocityNetwork(VelocityNetwork):
                     for parameter in module.parameters(recurse=False):
                         parameter.data = parameter.data.to(torch.bfloat16)
 
-    @property
-    def q_token_length(self) -> int:
-        """Read by TripoSplat Sampling Preview alone, which explains nothing by itself."""
-        raise ValueError(
-            "TripoSplat Sampling Preview shows Gaussian splats, and a FlowInOne MODEL makes pictures; remove the node: "
-            "ComfyUI's usual previews work"
-        )
+    def __getattr__(self, name: str):
+        if name == "q_token_length":
+            raise AttributeError(
+                "TripoSplat Sampling Preview does not apply to FlowInOne: it shows Gaussian splats, and this MODEL "
+                "makes pictures; remove the node, ComfyUI's usual previews work"
+            )
+        return super().__getattr__(name)
 
     def forward(
         self, x: Tensor, sigma: Tensor, context=None, control=None, transformer_options: dict | None = None, **conds
     ) -> Tensor:
-        """The velocity towards the source [B, C, H, W], through `DIFFUSION_MODEL` wrappers; see `velocity_to_source`."""
+        """The velocity towards the source [B, C, H, W], in `DIFFUSION_MODEL` wrappers; see `velocity_to_source`."""
         transformer_options = transformer_options or {}
         wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)
         executor = WrapperExecutor.new_class_executor(self.velocity_to_source, self, wrappers)

@@ -6,6 +6,7 @@ patches in `attention`, block patches and `DIFFUSION_MODEL` wrappers in `model_b
 
 import comfy.model_sampling
 
+WEIGHT_MULTIPLIERS = ("UNetSelfAttentionMultiply", "UNetCrossAttentionMultiply", "UNetTemporalAttentionMultiply")
 BLOCK_KINDS = ("double_block", "single_block")
 SUPPORTED_PATCHES = {"attn1_patch", "attn1_output_patch", "attn2_patch", "attn2_output_patch", "double_block"}
 # Kinds of patches that have no place in the network: what they are about, and the stock nodes that set them.
@@ -39,7 +40,7 @@ FOREIGN_WRAPPERS = {
 
 
 def require_supported_patches(patcher, model_options: dict, conditionings: list[dict]) -> None:
-    """Raise ValueError, with the node and the remedy, for whatever on a MODEL or its conditioning cannot take effect."""
+    """Raise ValueError, with node and remedy, for whatever on a MODEL or its conditioning cannot take effect."""
     transformer_options = model_options.get("transformer_options", {})
     sampling = patcher.get_model_object("model_sampling")
     flow = isinstance(sampling, comfy.model_sampling.CONST)
@@ -72,6 +73,18 @@ def require_supported_patches(patcher, model_options: dict, conditionings: list[
         )
     if any("ref_audio" in entry for entry in conditionings):
         raise _inapplicable("LTXV Reference Audio", "adds a voice to the prompt of an LTXV model")
+
+
+def require_applicable_nodes(nodes: list[dict]) -> None:
+    """Raise ValueError for nodes of an API prompt that leave no trace on a MODEL without the weights they look for."""
+    for node in nodes:
+        if node["class_type"] in WEIGHT_MULTIPLIERS and any(
+            value != 1 for value in node["inputs"].values() if isinstance(value, int | float)
+        ):
+            raise _inapplicable(
+                node["class_type"],
+                "multiplies weights by their names in Stable Diffusion's U-Net, none of which is here",
+            )
 
 
 def require_no_radiance_options(transformer_options: dict) -> None:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..flowinone.sampling import FIXED_STEP_SOLVERS, Guidance, SamplerSettings, euler, uniform_grid, upstream_time
 from .conditioning import SOURCE, conditioning
+from .messages import nodes_before
 from .model_base import NETWORK_TIME, NativeVelocityNetwork, network_time
-from .model_patches import require_supported_patches
+from .model_patches import require_applicable_nodes, require_supported_patches
 
 DETERMINISTIC = "euler, heun, dpmpp_2m, res_multistep or uni_pc"
 
@@ -177,6 +178,7 @@ def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigm
         )
     entries = [entry for entries in guider.conds.values() for entry in entries]
     require_supported_patches(guider.model_patcher, guider.model_options, entries)
+    require_applicable_nodes(nodes_before())
     if not all(SOURCE in entry for entry in entries):
         raise ValueError(
             "this conditioning holds no FlowInOne prompt: the model reads pictures, not a text encoder's words; "

@@ -13,8 +13,8 @@ class UNetConfig(dict):
     def __missing__(self, key: str):
         if key == "model_channels":
             raise ValueError(
-                "FreeU scales the skip connections of Stable Diffusion's U-Net, by its widths, and FlowInOne's "
-                "network is a transformer without these; remove the node"
+                "FreeU does not apply to FlowInOne: it scales the skip connections of Stable Diffusion's U-Net by "
+                "their widths, and FlowInOne's transformer has a single width; remove the node"
             )
         raise KeyError(key)
 
