@@ -11,22 +11,36 @@ from torch import Tensor
 
 from ..flowinone.config import FlowInOneConfig
 from ..flowinone.hardware import cpu_computes_in_bfloat16
-from ..flowinone.weights import checkpoint
+from ..flowinone.weights.checkpoint import NetworkFile, open_network
 from .latent_format import FlowInOneLatent, Preview
 from .samplers import start_at_source
 from .supported_models import FlowInOneModelConfig
+from .vision import load_encoder
 
 
 def load_model(path: str, dtype: torch.dtype | None, disable_dynamic: bool = False):
     """MODEL of a FlowInOne checkpoint; see `native_model`. Raises CheckpointError for any other file."""
-    tensors, config = checkpoint.load_stored_network(path)
-    prefix = "velocity_network."
-    part = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    # `native_model` lets go of each weight as it is copied, which frees it only if nobody else holds it.
-    del tensors
-    model = native_model(part, config, dtype, disable_dynamic, checkpoint.load_preview(path))
+    with open_network(path) as network:
+        tensors = network.stored_tensors("velocity_network")
+    return _model(network, tensors, dtype, disable_dynamic)
+
+
+def load_model_and_encoder(network_path: str, vision_path: str, dtype: torch.dtype | None):
+    """`load_model` and the encoder (`vision.load_encoder`); each file is opened once.
+
+    Raises CheckpointError for files that are not what their inputs need, ImportError if transformers is too old.
+    """
+    with open_network(network_path) as network:
+        encoder = load_encoder(network, vision_path, dtype)
+        tensors = network.stored_tensors("velocity_network")
+    return _model(network, tensors, dtype), encoder
+
+
+def _model(network: NetworkFile, tensors: dict[str, Tensor], dtype: torch.dtype | None, disable_dynamic: bool = False):
+    # The file is closed by now, so that nothing else holds a weight that `native_model` has copied and dropped.
+    model = native_model(tensors, network.config, dtype, disable_dynamic, network.preview)
     # How ComfyUI makes a second, independent copy: for torch.compile, hooks and further GPUs.
-    model.cached_patcher_init = (load_model, (path, dtype))
+    model.cached_patcher_init = (load_model, (str(network.file.path), dtype))
     return model
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from ..flowinone.config import LATENT_SCALE
 from ..flowinone.preprocess import latent_view, to_pixels
 from ..flowinone.sampling import source_latent
-from ..flowinone.weights import checkpoint
+from ..flowinone.weights.checkpoint import open_autoencoder
+from ..flowinone.weights.weightfile import CheckpointError
 from .memory import in_parts
 
 _COMFYUIS_GROUPS = 32
@@ -17,16 +18,17 @@ _COMFYUIS_GROUPS = 32
 
 
 def load_vae(path: str, dtype: torch.dtype | None) -> comfy.sd.VAE:
-    """ComfyUI's VAE of a Stable Diffusion 1.x autoencoder or checkpoint, in ComfyUI's dtype for VAEs or in float32.
+    """ComfyUI's VAE from a Stable Diffusion 1.x autoencoder or checkpoint of any width.
 
-    Raises CheckpointError for another kind of file, for one that lacks tensors and for widths that ComfyUI cannot
-    build.
+    It is in float32 if that is asked for, else in the dtype that ComfyUI chooses. Raises CheckpointError for another
+    kind of file, for one that lacks tensors and for widths that ComfyUI cannot build.
     """
-    tensors, settings = checkpoint.load_autoencoder(path)
+    with open_autoencoder(path) as autoencoder:
+        tensors = autoencoder.tensors()
     stored = set(tensors)
     width = tensors["encoder.conv_in.weight"].shape[0]
     if width % _COMFYUIS_GROUPS:
-        raise checkpoint.CheckpointError(
+        raise CheckpointError(
             f"{path} is a VAE of {width} channels; ComfyUI builds multiples of {_COMFYUIS_GROUPS} only"
         )
     layout = None if width == 128 else _layout(tensors)
@@ -35,12 +37,10 @@ def load_vae(path: str, dtype: torch.dtype | None) -> comfy.sd.VAE:
     if any(name.startswith("encoder.down.") for name in stored):
         missing = [name for name in vae.first_stage_model.state_dict() if name not in stored]
         if missing:
-            raise checkpoint.CheckpointError(
-                f"{path} lacks {len(missing)} tensors, the first {missing[0]}; download it again"
-            )
+            raise CheckpointError(f"{path} lacks {len(missing)} tensors, the first {missing[0]}; download it again")
     for module in vae.first_stage_model.modules():
         if isinstance(module, torch.nn.GroupNorm):
-            module.num_groups = settings.get("norm_num_groups", module.num_groups)
+            module.num_groups = autoencoder.settings.get("norm_num_groups", module.num_groups)
     return vae
 
 

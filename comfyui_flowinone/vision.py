@@ -12,7 +12,7 @@ from ..flowinone.config import FlowInOneConfig
 from ..flowinone.model import PromptEncoder
 from ..flowinone.preprocess import to_pixels, vision_view
 from ..flowinone.sampling import source_latent
-from ..flowinone.weights import checkpoint
+from ..flowinone.weights.checkpoint import NetworkFile, open_vision
 from .memory import in_parts
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ class FlowInOneEncoder:
         return source_latent(mean, logvar, noise)
 
 
-def load_encoder(network_path: str, vision_path: str, dtype: torch.dtype | None) -> FlowInOneEncoder:
+def load_encoder(network: NetworkFile, vision_path: str, dtype: torch.dtype | None) -> FlowInOneEncoder:
     """The encoder made of a FlowInOne checkpoint's prompt encoder and a Janus-Pro file's vision tower.
 
-    Raises CheckpointError for files of another kind, and ImportError where transformers is too old.
+    Raises CheckpointError for a vision file of another kind, and ImportError where transformers is too old.
     """
     try:
         # On first use: transformers takes seconds to import.
@@ -75,18 +75,10 @@ def load_encoder(network_path: str, vision_path: str, dtype: torch.dtype | None)
             "update it: pip install -U transformers"
         ) from error
 
-    # As stored: to dequantise the velocity network's 8-bit matrices would be to read them whole.
-    tensors, config = checkpoint.load_stored_network(network_path)
     dtype = vision_dtype(dtype, comfy.model_management.text_encoder_device())
-    tower, settings = checkpoint.load_vision(vision_path, dtype)
-    vision = VisionEncoder.from_state_dict(tower, **settings)
-    prompt_encoder = PromptEncoder(config, device="meta")
-    prefix = "prompt_encoder."
-    weights = {
-        name.removeprefix(prefix): tensor.to(dtype) for name, tensor in tensors.items() if name.startswith(prefix)
-    }
-    prompt_encoder.load_state_dict(weights, assign=True)
-    return FlowInOneEncoder(vision, prompt_encoder.eval().requires_grad_(False))
+    with open_vision(vision_path) as tower:
+        vision = VisionEncoder.from_state_dict(tower.tensors(dtype), **tower.settings)
+    return FlowInOneEncoder(vision, network.load_prompt_encoder(dtype))
 
 
 def vision_dtype(dtype: torch.dtype | None, device: torch.device) -> torch.dtype:

@@ -6,9 +6,8 @@ import torch
 from comfy_api.latest import io
 
 from ..comfyui_flowinone import folders
-from ..comfyui_flowinone.patcher import load_model
+from ..comfyui_flowinone.patcher import load_model_and_encoder
 from ..comfyui_flowinone.vae import load_vae
-from ..comfyui_flowinone.vision import load_encoder
 from .sockets import CATEGORY, Encoder
 
 NO_VAE = "none"
@@ -76,9 +75,9 @@ class FlowInOneLoader(io.ComfyNode):
         _require_one_kind(checkpoint, vision, vae)
         chosen = None if dtype == "default" else getattr(torch, dtype)
         network = folders.path_of(folders.NETWORKS, checkpoint)
-        encoder = load_encoder(network, folders.path_of(folders.VISION_ENCODERS, vision), chosen)
+        model, encoder = load_model_and_encoder(network, folders.path_of(folders.VISION_ENCODERS, vision), chosen)
         autoencoder = None if vae == NO_VAE else load_vae(folders.path_of(folders.AUTOENCODERS, vae), chosen)
-        return io.NodeOutput(load_model(network, chosen), encoder, autoencoder)
+        return io.NodeOutput(model, encoder, autoencoder)
 
 
 def _require_one_kind(checkpoint: str, vision: str, vae: str) -> None:

@@ -19,7 +19,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from ..composing import write_whole
+from ..files import write_output
 from ..preprocess import latent_view, vision_view
 from ..vision import VisionEncoder
 from .data import Mixture
@@ -72,7 +72,7 @@ class PairCache:
                     mixture.report(met)
                 if number % 20 == 0:
                     log.info("%d of %d pairs drawn in %.0f s", len(names), self.count, time.monotonic() - began)
-        write_whole(json.dumps(names).encode(), str(marker))
+        write_output(json.dumps(names).encode(), str(marker))
 
     def encode(
         self, name: str, encoder: VisionEncoder | AutoencoderKL, device: torch.device, dtype: torch.dtype

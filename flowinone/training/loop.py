@@ -19,9 +19,10 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from PIL import Image
 from torch import Tensor
 
-from ..generation import UNREADABLE, prompt_picture
 from ..pipeline import FlowInOnePipeline
+from ..prompts.prompt_files import READ_ERRORS, load_prompt_image
 from ..toy import SCENE_TASKS, SceneSource
+from ..weights.checkpoint import open_network
 from . import snapshots
 from .cache import PairCache
 from .config import ConfigError, TrainingConfig, as_fields
@@ -29,7 +30,7 @@ from .data import Mixture, PairSource, TrainingPictures, loader, on_device, open
 from .export import write_network, write_tower, write_weights
 from .objective import Chance, Objective
 from .optimizers import make_optimizer
-from .parts import MovingAverage, adapter_tensors, build, quick_attention, training_only
+from .parts import MovingAverage, adapter_tensors, build, quick_attention
 
 log = logging.getLogger("flowinone.training")
 
@@ -274,7 +275,7 @@ def _export(config: TrainingConfig, objective: Objective, average: MovingAverage
             written.append(write_weights(out / "lora.safetensors", tensors, {}))
         else:
             # Every tensor that came along goes on with it.
-            beside = training_only(config.checkpoint) if config.checkpoint else {}
+            beside = open_network(config.checkpoint).training_tensors() if config.checkpoint else {}
             if objective.features is not None:
                 beside |= objective.features.checkpoint()
             written.append(write_network(out / "flowinone.safetensors", objective.model, beside))
@@ -327,8 +328,8 @@ def _samples(config: TrainingConfig) -> list[tuple[Image.Image, bool]]:
     read = []
     for path in config.samples:
         try:
-            read.append(prompt_picture(path))
-        except UNREADABLE as error:
+            read.append(load_prompt_image(path))
+        except READ_ERRORS as error:
             raise ConfigError(f"samples: {path} cannot be read as a prompt ({error})") from error
     return read
 

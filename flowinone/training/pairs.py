@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..composing import CHUNK, embedded_prompt
 from ..pictures import as_rgb
 from ..prompts import PromptError
+from ..prompts.prompt_files import PROMPT_CHUNK, embedded_prompt
 
 TEXT_TO_IMAGE = "t2i"
 TYPES = (TEXT_TO_IMAGE, "c2i")
@@ -104,7 +104,7 @@ def opened(record: Record) -> tuple[Pair, tuple[Image.Image, Image.Image]]:
         try:
             prompt = embedded_prompt(stored_input)
         except PromptError as error:
-            reason = f"its input's {CHUNK} cannot be read ({error}); a type does without"
+            reason = f"its input's {PROMPT_CHUNK} cannot be read ({error}); a type does without"
             raise BrokenPair(record.name, reason) from None
         bypass = prompt is not None and prompt.bypass
     return Pair(input, output, bypass, record.name), (stored_input, stored_output)

@@ -15,11 +15,9 @@ from ..config import FlowInOneConfig
 from ..model import FlowInOneModel
 from ..model.coarse import GatedCrossAttention
 from ..model.layers import Positions
-from ..model.names import TRAINING_ONLY
 from ..vision import VisionEncoder
-from ..weights import checkpoint
+from ..weights.checkpoint import open_autoencoder, open_network, open_vision
 from ..weights.lora import PREFIX
-from ..weights.weightfile import open_weights
 from .config import ConfigError, LoraSettings, TrainingConfig
 from .features import TargetFeatures
 from .objective import Objective
@@ -38,13 +36,14 @@ def build(config: TrainingConfig) -> Objective:
             raise ConfigError(f"network: {error}") from None
         model = fresh_network(shape)
     else:
-        model = stored_network(config.checkpoint)
+        with open_network(config.checkpoint) as network:
+            model, training_tensors = network.load(torch.float32), network.training_tensors()
     vision = stored_tower(config.vision) if config.vision else fresh_tower(config.tower)
-    tensors, settings = checkpoint.load_autoencoder(config.vae, torch.float32)
-    vae = autoencoder_from_state_dict(tensors, **settings)
+    with open_autoencoder(config.vae) as autoencoder:
+        vae = autoencoder_from_state_dict(autoencoder.tensors(torch.float32), **autoencoder.settings)
     features = None
     if config.contrastive_weight and config.mode == "finetune":
-        features = TargetFeatures.from_checkpoint(training_only(config.checkpoint))
+        features = TargetFeatures.from_checkpoint(training_tensors)
     objective = Objective(
         model, vision, vae, features, config.kl_weight, config.contrastive_weight, config.source_weight
     )
@@ -65,16 +64,10 @@ def build(config: TrainingConfig) -> Objective:
     return objective
 
 
-def stored_network(path: str) -> FlowInOneModel:
-    """The network of a file in float32; its tensors may be the file's."""
-    tensors, shape = checkpoint.load_network(path, torch.float32)
-    return FlowInOneModel.from_state_dict(tensors, coarse_heads=shape.coarse_heads, context_heads=shape.context_heads)
-
-
 def stored_tower(path: str) -> VisionEncoder:
     """The vision tower of a file in float32; its tensors may be the file's."""
-    tensors, settings = checkpoint.load_vision(path, torch.float32)
-    return VisionEncoder.from_state_dict(tensors, **settings)
+    with open_vision(path) as tower:
+        return VisionEncoder.from_state_dict(tower.tensors(torch.float32), **tower.settings)
 
 
 def own_tensors(module: nn.Module) -> nn.Module:
@@ -82,12 +75,6 @@ def own_tensors(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         parameter.data = parameter.data.clone()
     return module
-
-
-def training_only(path: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint that inference does not read, under their own names; none in a converted one."""
-    file = open_weights(path)
-    return {name: file[name] for name in file if name.startswith(TRAINING_ONLY)}
 
 
 def fresh_network(config: FlowInOneConfig) -> FlowInOneModel:

@@ -18,14 +18,15 @@ from torch.nn import functional as F
 from flowinone.autoencoder import latents_of_moments
 from flowinone.hardware import accelerator
 from flowinone.model import FlowInOneModel
-from flowinone.toy import COLORS, SHAPES, Flag, Plan, Scene, plan_of
-from flowinone.toy.painting import Point, area
+from flowinone.toy import COLORS, SHAPES, Example, Flag, Scene, example_from_name
+from flowinone.toy.scene import Point, polygon_mask
 from flowinone.training import losses
 from flowinone.training.cache import PairCache, rows
 from flowinone.training.export import write_network, write_tower
 from flowinone.training.optimizers import Kind
-from flowinone.training.parts import own_tensors, quick_attention, stored_network, stored_tower, training_only
+from flowinone.training.parts import own_tensors, quick_attention, stored_tower
 from flowinone.vision import VisionEncoder
+from flowinone.weights.checkpoint import open_network
 from recipes.mini.fitting import fit
 
 _SHAPES, _COLORS = (tuple(["nothing", *names]) for names in ([*SHAPES, "flag"], COLORS))
@@ -125,33 +126,33 @@ def maps(names: Sequence[str], side: int, latent_side: int) -> Maps:
     there = [np.zeros((len(names), count, size, size), np.uint8) for count, size in ((4, side), (2, latent_side))]
     counts = [np.zeros((len(names), size, size), np.float16) for size in (side, latent_side)]
     for number, name in enumerate(names):
-        planned = plan_of(name)
+        planned = example_from_name(name)
         for named, counted, size in zip(there, counts, (side, latent_side)):
             named[number, :2] = standing(planned.answer.scene, size)
             counted[number] = weights(planned, size)
-        if planned.photo:
-            there[0][number, 2:] = standing(planned.photo, side)
+        if planned.photo_scene:
+            there[0][number, 2:] = standing(planned.photo_scene, side)
     return Maps(*there, *counts)
 
 
 def standing(scene: Scene, side: int) -> np.ndarray:
     """The numbers of the shape and the colour [2, side, side] that stand where in a scene, 0 for nothing."""
     names = np.zeros((2, side, side), np.uint8)
-    for thing in scene.things:
+    for thing in scene.objects:
         names[:, _disc(thing.center, thing.radius, side)] = [[_SHAPES.index(thing.shape)], [_COLORS.index(thing.color)]]
     if scene.flag:
         names[:, _cloth(scene.flag, side)] = [[_SHAPES.index("flag")], [_COLORS.index(scene.flag.color)]]
     return names
 
 
-def weights(planned: Plan, side: int) -> np.ndarray:
+def weights(planned: Example, side: int) -> np.ndarray:
     """What an error counts where [side, side]: most where the answer's things are put, and where the photo's were."""
     counts = np.full((side, side), _REST, np.float16)
     answer = planned.answer
-    before, after = planned.photo or Scene(answer.scene.ground), answer.scene
-    put = [thing for number, thing in enumerate(after.things) if number in answer.put]
-    gone = [thing for thing in before.things if thing not in after.things]
-    for things, count in ((after.things, _STAYING), (gone, _CHANGING), (put, _CHANGING)):
+    before, after = planned.photo_scene or Scene(answer.scene.background), answer.scene
+    put = [thing for number, thing in enumerate(after.objects) if number in answer.placed]
+    gone = [thing for thing in before.objects if thing not in after.objects]
+    for things, count in ((after.objects, _STAYING), (gone, _CHANGING), (put, _CHANGING)):
         for thing in things:
             counts[_disc(thing.center, _AROUND[0] * thing.radius + _AROUND[1], side)] = count
     for flag in filter(None, (before.flag, after.flag)):
@@ -167,7 +168,7 @@ def _disc(center: Point, radius: float, side: int) -> np.ndarray:
 
 def _cloth(flag: Flag, side: int) -> np.ndarray:
     """Which cells [side, side] the cloth covers a third of."""
-    (top, left), mask = area([flag.cloth()], side)
+    (top, left), mask = polygon_mask([flag.cloth_outline()], side)
     covered = np.zeros((side, side), bool)
     covered[top : top + mask.shape[0], left : left + mask.shape[1]] = mask > 1 / 3
     return covered
@@ -177,7 +178,8 @@ def train_guessing(config: GuessingConfig, caches: Sequence[PairCache]) -> tuple
     """Train on caches of scenes whose answers are encoded, from the last state if there is one; the network's file and the tower's."""
     torch.manual_seed(config.seed)
     device = accelerator() or torch.device("cpu")
-    model, vision = stored_network(config.checkpoint), stored_tower(config.vision)
+    file = open_network(config.checkpoint)
+    model, vision = file.load(torch.float32), stored_tower(config.vision)
     if config.fresh:
         velocities, model = model.velocity_network, FlowInOneModel(dataclasses.replace(model.config, **config.fresh))
         model.velocity_network.load_state_dict(velocities.state_dict())
@@ -226,7 +228,7 @@ def train_guessing(config: GuessingConfig, caches: Sequence[PairCache]) -> tuple
     with quick_attention(device):
         fit(guesser, loss_of, config.steps, config, **learning)
     out = Path(config.out)
-    network = write_network(out / "flowinone.safetensors", model, training_only(config.checkpoint))
+    network = write_network(out / "flowinone.safetensors", model, file.training_tensors())
     return network, write_tower(out / "vision.safetensors", vision)
 
 

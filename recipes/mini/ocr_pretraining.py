@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from flowinone.hardware import accelerator
 from flowinone.prompts.spec import TextStyle
 from flowinone.prompts.typeface import typeface
-from flowinone.toy import plan_of
+from flowinone.toy import example_from_name
 from flowinone.training.cache import PairCache
 from flowinone.training.export import write_tower
 from flowinone.training.optimizers import Kind
@@ -166,7 +166,7 @@ quick_font = functools.lru_cache(maxsize=256)(ImageFont.truetype)
 
 def words_of(name: str) -> list[str]:
     """What the prompt of a scene says, by the name of its pair."""
-    return plan_of(name).words.lower().replace(".", "").replace(",", "").split()[:LONGEST]
+    return example_from_name(name).words.lower().replace(".", "").replace(",", "").split()[:LONGEST]
 
 
 def train_reading(config: ReadingConfig, cache: PairCache) -> Path:

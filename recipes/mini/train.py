@@ -29,7 +29,7 @@ from flowinone.training.config import Source, TrainingConfig, as_fields  # noqa:
 from flowinone.training.data import Mixture  # noqa: E402
 from flowinone.training.export import preview_factors, write_weights  # noqa: E402
 from flowinone.training.loop import source_at, train  # noqa: E402
-from flowinone.weights import checkpoint  # noqa: E402
+from flowinone.weights.checkpoint import open_autoencoder  # noqa: E402
 from flowinone.weights.weightfile import open_weights  # noqa: E402
 from recipes.mini.autoencoder_training import AutoencoderConfig, DecoderConfig, train_autoencoder, train_decoder  # noqa: E402
 from recipes.mini.latent_regression import GuessingConfig, train_guessing  # noqa: E402
@@ -252,10 +252,9 @@ def scenes(folder: Path, count: int, shares: dict[str, float], seed: int, proces
 
 def encode_answers(cache: PairCache, vae: Path) -> None:
     """Add the answers' moments to a cache, if that autoencoder has not."""
-    tensors, layout = checkpoint.load_autoencoder(vae, torch.float32)
-    cache.encode(
-        "target", autoencoder_from_state_dict(tensors, **layout), accelerator() or torch.device("cpu"), torch.bfloat16
-    )
+    file = open_autoencoder(vae)
+    autoencoder = autoencoder_from_state_dict(file.tensors(torch.float32), **file.settings)
+    cache.encode("target", autoencoder, accelerator() or torch.device("cpu"), torch.bfloat16)
 
 
 def joined(encoder: Path, velocity: Path, target: Path) -> Path:

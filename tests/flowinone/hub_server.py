@@ -1,4 +1,4 @@
-"""A model hub on 127.0.0.1, with a second address that stands for its content network, and with faults to order."""
+"""A model hub on 127.0.0.1, with a second server as its content network, and faults that tests can ask for."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ _RESOLVE = re.compile(r"/([\w.-]+/[\w.-]+)/resolve/([\w.-]+)/([\w./-]+)")
 
 @dataclasses.dataclass
 class Transfer:
-    """A GET of a file's content: from which byte, and how many were sent."""
+    """A GET of a file's content: the first byte asked for, and how many were sent."""
 
     name: str
     start: int
@@ -22,11 +22,11 @@ class Transfer:
 
 
 class Hub:
-    """Serves files as the Hub does large ones: HEAD and GET of /REPO/resolve/REVISION/FILE redirect to another host.
+    """Serves files as the Hub serves large ones: HEAD and GET of /REPO/resolve/REVISION/FILE redirect to another host.
 
-    `cuts` holds, for each coming transfer, after how many bytes its connection breaks (None for never); `damaged` names
-    files of which a byte is wrong on the way; `refusals` maps repositories to a status and an X-Error-Code; `pause` is
-    the time in seconds before each 64 kB; without `ranges` whole files are sent whatever was asked for.
+    `cuts` lists, for each transfer to come, after how many bytes its connection breaks (None for never). `damaged` names
+    files that are sent with one wrong byte. `refusals` maps repositories to a status and an X-Error-Code. `pause` is the
+    time in seconds before each 64 kB. Without `ranges` whole files are sent whatever range was asked for.
     """
 
     def __init__(self):
@@ -34,7 +34,7 @@ class Hub:
         self.tokens: dict[str, set[str | None]] = {"hub": set(), "content": set()}
         self._commits: dict[tuple[str, str], dict[str, bytes]] = {}
         self._mains: dict[str, str] = {}
-        self.well()
+        self.reset()
         self._content = self._serve(self._answer_content)
         self._hub = self._serve(self._answer_hub)
 
@@ -42,8 +42,8 @@ class Hub:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._hub.server_port}"
 
-    def well(self) -> None:
-        """No faults from now on, and nothing noted so far."""
+    def reset(self) -> None:
+        """No faults from now on; forget the transfers so far."""
         self.cuts: list[int | None] = []
         self.damaged: set[str] = set()
         self.refusals: dict[str, tuple[int, str]] = {}
@@ -121,7 +121,7 @@ class Hub:
         self.tokens["content"].add(request.headers.get("Authorization"))
         owner, repo, commit, name = request.path[1:].split("/", 3)
         content = self._commits[f"{owner}/{repo}", commit][name]
-        # A content network that may compress its answer ignores the range.
+        # A content network that may compress its response ignores the range.
         whole = not self.ranges or "gzip" in request.headers.get("Accept-Encoding", "")
         asked = None if whole else re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0

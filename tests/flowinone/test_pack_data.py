@@ -18,9 +18,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from flowinone.cli import main
-from flowinone.composing import CHUNK
 from flowinone.pictures import as_rgb
 from flowinone.prompts import dumps, tasks
+from flowinone.prompts.prompt_files import PROMPT_CHUNK
 from flowinone.training.sources import find_source
 
 
@@ -75,7 +75,7 @@ def gallery(tmp_path):
     (root / "input" / "deep" / "5 t2i.type").write_text("t2i\n")
     (root / "input" / "deep" / "6 c2i.type").write_text("c2i")
     chunks = PngInfo()
-    chunks.add_text(CHUNK, dumps(tasks.class_to_image("arch")))
+    chunks.add_text(PROMPT_CHUNK, dumps(tasks.class_to_image("arch")))
     save(picture(7), root / "input" / "deep" / "8 composed.png", pnginfo=chunks)
     return root
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from flowinone.composing import CHUNK
 from flowinone.preprocess import latent_view, to_pixels, vision_view
 from flowinone.prompts import dumps, tasks
+from flowinone.prompts.prompt_files import PROMPT_CHUNK
 from flowinone.training.data import BrokenPair, Mixture, Pair, TrainingPictures, loader, on_device, open_source
 from flowinone.training.pairs import Record, opened
 from flowinone.training.shards import Shard, write_shard
@@ -182,7 +182,7 @@ def test_types_of_folders_pairs_and_composed_prompts_turn_the_dual_path_off(tmp_
         ("c", tasks.class_to_image("arch")),
     ):
         chunks = PngInfo()
-        chunks.add_text(CHUNK, dumps(prompt))
+        chunks.add_text(PROMPT_CHUNK, dumps(prompt))
         picture(1).save(composed / "input" / f"{name}.png", pnginfo=chunks)
     (composed / "input" / "c.type").write_text("c2i")
     assert [open_source(composed).pair(index).bypass for index in range(3)] == [True, False, False]
@@ -190,9 +190,9 @@ def test_types_of_folders_pairs_and_composed_prompts_turn_the_dual_path_off(tmp_
 
 def test_a_prompt_document_that_cannot_be_read_breaks_a_pair_only_where_no_type_replaces_it(tmp_path):
     chunks = PngInfo()
-    chunks.add_text(CHUNK, json.dumps({"version": 99}))
+    chunks.add_text(PROMPT_CHUNK, json.dumps({"version": 99}))
     prompt = encoded(picture(1), pnginfo=chunks)
-    with pytest.raises(BrokenPair, match=f"its input's {CHUNK} cannot be read .*; a type does without"):
+    with pytest.raises(BrokenPair, match=f"its input's {PROMPT_CHUNK} cannot be read .*; a type does without"):
         opened(Record("x", prompt, PNG, None))
     assert opened(Record("x", prompt, PNG, "t2i"))[0].bypass
 

@@ -15,15 +15,15 @@ from safetensors.torch import load_file
 from flowinone import mini
 from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, latents_of_moments
 from flowinone.model.names import native_name
-from flowinone.toy import COLORS, SCENE_TASKS, SHAPES, SceneSource, plan
+from flowinone.toy import COLORS, SCENE_TASKS, SHAPES, SceneSource, example
 from flowinone.training.cache import PairCache, rows
 from flowinone.training.config import TrainingConfig, read_config
 from flowinone.training.data import Mixture, TrainingPictures, on_device, open_source
 from flowinone.training.loop import train
 from flowinone.training.objective import Chance
-from flowinone.training.parts import build, stored_network
+from flowinone.training.parts import build
 from flowinone.vision import VisionEncoder
-from flowinone.weights.checkpoint import load_autoencoder, load_network, load_vision
+from flowinone.weights.checkpoint import open_autoencoder, open_network, open_vision
 from recipes.mini import latent_regression as guessing
 from recipes.mini import ocr_pretraining as reading
 from recipes.mini.autoencoder_training import (
@@ -206,8 +206,8 @@ def test_an_autoencoder_learns_goes_on_and_writes_a_file_that_loaders_take(cache
         torch.manual_seed(0)
         before = autoencoder_loss(fresh_autoencoder(config), pixels, config)["error"]
     whole = train_autoencoder(config, cache)
-    tensors, layout = load_autoencoder(whole)
-    vae = autoencoder_from_state_dict(tensors, **layout)
+    file = open_autoencoder(whole)
+    vae = autoencoder_from_state_dict(file.tensors(), **file.settings)
     assert vae.config.norm_num_groups == 4
     with torch.no_grad():
         seen = vae.decode(vae.encode(pixels).latent_dist.mean).sample
@@ -224,11 +224,13 @@ def test_an_autoencoder_learns_goes_on_and_writes_a_file_that_loaders_take(cache
 
 
 def test_a_decoder_learns_alone_and_latents_stay_what_they_are(cache, files, tmp_path):
-    before, layout = load_autoencoder(files["vae"])
+    file = open_autoencoder(files["vae"])
+    before, layout = file.tensors(), file.settings
     cache.encode("target", autoencoder_from_state_dict(before, **layout), torch.device("cpu"), torch.float32)
     config = DecoderConfig(str(tmp_path / "decoder"), files["vae"], steps=40, warmup=5, noise=0.05, bf16=False)
-    after, again = load_autoencoder(train_decoder(config, cache))
-    assert again == layout
+    trained = open_autoencoder(train_decoder(config, cache))
+    after = trained.tensors()
+    assert trained.settings == layout
     moved = {name for name, tensor in before.items() if not tensor.equal(after[name])}
     assert moved and all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
     pixels = torch.tensor(cache["target"][:16]).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -273,7 +275,7 @@ def test_an_autoencoder_keeps_its_pictures_under_the_public_names():
 
 def test_words_are_those_of_the_prompt_that_a_pair_is_named_after(scenes):
     for task in SCENE_TASKS:
-        said = plan(task, 7).words.lower().replace(".", "").replace(",", "").split()
+        said = example(task, 7).words.lower().replace(".", "").replace(",", "").split()
         assert words_of(f"{task}-7") == said[:16]
 
 
@@ -298,8 +300,8 @@ def test_a_tower_learns_words_and_its_file_says_its_heads(cache, tmp_path, caplo
         float(record.message.split("loss ")[1].split()[0]) for record in caplog.records if " loss " in record.message
     ]
     assert losses[-1] < 0.8 * losses[0]
-    tensors, settings = load_vision(file)
-    assert VisionEncoder.from_state_dict(tensors, **settings).config.num_attention_heads == 2
+    vision = open_vision(file)
+    assert VisionEncoder.from_state_dict(vision.tensors(), **vision.settings).config.num_attention_heads == 2
 
 
 def whole_and_resumed(learn, config, cache):
@@ -330,32 +332,34 @@ def test_a_stopped_reading_goes_on_exactly(cache, tmp_path):
 @pytest.mark.parametrize("task", SCENE_TASKS)
 def test_guesses_count_where_a_prompt_changes_something(task):
     for seed in range(8):
-        planned = plan(task, seed)
-        scene, photo = planned.answer.scene, planned.photo
+        planned = example(task, seed)
+        scene, photo = planned.answer.scene, planned.photo_scene
         shapes, colors = standing(scene, 32)
         counts = weights(planned, 32)
         assert counts.min() == np.float16(0.1) and counts.max() == 1
-        for thing in scene.things:
+        for thing in scene.objects:
             column, row = (int(along * 32) for along in thing.center)
             assert (shapes[row, column], colors[row, column]) == (
                 1 + [*SHAPES].index(thing.shape),
                 1 + [*COLORS].index(thing.color),
             )
-            assert counts[row, column] == (np.float16(0.4) if photo and thing in photo.things else 1)
-        for thing in photo.things if photo else ():
+            assert counts[row, column] == (np.float16(0.4) if photo and thing in photo.objects else 1)
+        for thing in photo.objects if photo else ():
             column, row = (int(along * 32) for along in thing.center)
-            assert thing in scene.things or counts[row, column] == 1
+            assert thing in scene.objects or counts[row, column] == 1
         if scene.flag:
             cloth = colors == 1 + [*COLORS].index(scene.flag.color)
             assert (shapes[cloth] == 1 + len(SHAPES)).all() and (counts[cloth] == 1).all() and cloth.any()
-        assert ((shapes > 0) == (colors > 0)).all() and shapes.any() == bool(scene.things or scene.flag)
+        assert ((shapes > 0) == (colors > 0)).all() and shapes.any() == bool(scene.objects or scene.flag)
 
 
 @pytest.fixture(scope="module")
 def network(cache, files, tmp_path_factory):
     """A network that has hardly begun; the cache's answers are encoded for it."""
-    tensors, layout = load_autoencoder(files["vae"])
-    cache.encode("target", autoencoder_from_state_dict(tensors, **layout), torch.device("cpu"), torch.float32)
+    file = open_autoencoder(files["vae"])
+    cache.encode(
+        "target", autoencoder_from_state_dict(file.tensors(), **file.settings), torch.device("cpu"), torch.float32
+    )
     return str(train(settings(tmp_path_factory.mktemp("begun") / "run", files, steps=1, sample_every=9)).files[0])
 
 
@@ -380,8 +384,8 @@ def test_guesses_get_better_and_the_velocity_network_stays(cache, files, network
     moved = {name for name, tensor in before.items() if not tensor.equal(after[name])}
     assert after.keys() == before.keys() and moved
     assert all(native_name(name).startswith("prompt_encoder.") for name in moved)
-    tensors, found = load_vision(tower)
-    assert VisionEncoder.from_state_dict(tensors, **found).config.num_attention_heads == 2
+    found = open_vision(tower)
+    assert VisionEncoder.from_state_dict(found.tensors(), **found.settings).config.num_attention_heads == 2
 
 
 def test_what_stands_where_can_be_read_from_guesses(cache, files, network, tmp_path, caplog):
@@ -420,7 +424,8 @@ def test_a_new_prompt_encoder_takes_the_old_ones_place(cache, files, network, tm
         batch_size=4,
         bf16=False,
     )
-    (before, _), (after, layout) = (load_network(file) for file in (network, train_guessing(config, [cache])[0]))
+    opened, trained = (open_network(file) for file in (network, train_guessing(config, [cache])[0]))
+    before, after, layout = opened.tensors(), trained.tensors(), trained.config
     assert (layout.context_length, layout.reduced_widths) == (16, (4,)) and layout.coarse_heads == NETWORK[
         "coarse_heads"
     ]
@@ -468,7 +473,7 @@ def test_stopped_guessing_goes_on_exactly(cache, files, network, tmp_path):
 def test_another_spread_leaves_the_guesses_as_they_are(tmp_path):
     tokens = torch.randn(2, 144, 256, generator=torch.Generator().manual_seed(0))
     (mean, _), (same, logvar) = (
-        stored_network(file).encode_prompt(tokens)
+        open_network(file).load(torch.float32).encode_prompt(tokens)
         for file in (mini.NETWORK, spread(mini.NETWORK, tmp_path / "wide.safetensors", 0.5))
     )
     assert torch.equal(mean, same)

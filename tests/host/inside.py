@@ -224,11 +224,40 @@ def autoencoders() -> dict:
     return found
 
 
+def opened() -> dict:
+    """How often Load FlowInOne opens each file, and on which devices it constructs the two networks."""
+    weightfile, model = pack("flowinone.weights.weightfile"), pack("flowinone.model")
+    counts, devices = {}, []
+    open_file, constructors = weightfile._open_file, {}
+
+    def counted(path):
+        counts[path.name] = counts.get(path.name, 0) + 1
+        return open_file(path)
+
+    def watched(construct):
+        def constructed(self, *arguments, **settings):
+            devices.append([type(self).__name__, str(settings.get("device"))])
+            construct(self, *arguments, **settings)
+
+        return constructed
+
+    weightfile._open_file = counted
+    for kind in (model.PromptEncoder, model.VelocityNetwork):
+        constructors[kind] = kind.__init__
+        kind.__init__ = watched(kind.__init__)
+    mini = pack("flowinone.mini")
+    pack("comfyui_flowinone.patcher").load_model_and_encoder(str(mini.NETWORK), str(mini.VISION), torch.float32)
+    weightfile._open_file = open_file
+    for kind, construct in constructors.items():
+        kind.__init__ = construct
+    return {"files": counts, "constructed": devices}
+
+
 print(
     json.dumps(
         {
             check.__name__: check()
-            for check in (low_vram, eight_bit_flag, eight_bit_files, parts, promises, offloading, autoencoders)
+            for check in (low_vram, eight_bit_flag, eight_bit_files, parts, promises, offloading, autoencoders, opened)
         }
     )
 )
