@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from flowinone.training.config import Source, TrainingConfig
+from flowinone.training.parts import build
 from safetensors.torch import save_file
 
 from devtools import tiny
 from flowinone import FlowInOnePipeline, mini
 from flowinone.model import PromptEncoder, VelocityNetwork
-from flowinone.training.config import Source, TrainingConfig
-from flowinone.training.parts import build
 from flowinone.vision import VisionEncoder
 from flowinone.weights import weightfile
 from flowinone.weights.checkpoint import open_network

@@ -1,4 +1,6 @@
-"""The MODEL as ComfyUI's own model nodes use it: LoRA, merging, 8-bit storage, compilation, memory, Cancel and previews."""
+"""The MODEL as ComfyUI's own model nodes use it: LoRA, merging, 8-bit storage, compilation, memory, Cancel and
+previews.
+"""
 
 import io
 import time
