@@ -522,12 +522,12 @@ def _add_evaluate(commands) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from ..evaluation.evaluate import evaluate
-    from ..evaluation.metrics import Setting
+    from ..evaluation.metrics import EvaluationSettings
     from ..evaluation.runner import checked_tasks
     from ..toy import SCENE_TASKS
 
     tasks = checked_tasks(options.tasks or SCENE_TASKS)
-    setting = Setting(**_solving(options))
+    settings = EvaluationSettings(**_solving(options))
     pipeline = _pipeline(options)
     try:
         written = evaluate(
@@ -537,7 +537,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             shlex.join(["flowinone", *options.given]),
             tasks,
             options.count,
-            setting,
+            settings,
             options.variant_count,
             seed=options.seed,
             batch_size=options.batch_size,

@@ -19,6 +19,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from PIL import Image
 from torch import Tensor
 
+from ..contact_sheet import Entry, contact_sheet
 from ..generation import UNREADABLE, prompt_picture
 from ..pipeline import FlowInOnePipeline
 from ..toy import SCENE_TASKS, SceneSource
@@ -343,7 +344,7 @@ def _sample_sheet(
     out: Path,
     writer,
 ) -> None:
-    """Answer the sample prompts and lay prompt and answer beside each other."""
+    """Answer the sample prompts, and save prompts and answers next to each other."""
     prompts, bypasses = zip(*samples)
     pipeline = FlowInOnePipeline(objective.model, objective.vision, objective.vae)
     pipeline.set_progress_bar_config(disable=True)
@@ -359,11 +360,7 @@ def _sample_sheet(
         ).images
     for module in learning:
         module.training = True
-    side = answers[0].width
-    sheet = Image.new("RGB", (2 * side, side * len(answers)))
-    for row, (prompt, answer) in enumerate(zip(prompts, answers)):
-        sheet.paste(prompt.resize((side, side)), (0, row * side))
-        sheet.paste(answer, (side, row * side))
+    sheet = contact_sheet({"": [Entry(pair) for pair in zip(prompts, answers)]}, answers[0].width)
     folder = out / "samples"
     folder.mkdir(exist_ok=True)
     sheet.save(folder / f"step_{step:08d}.png")
