@@ -216,7 +216,7 @@ def samples() -> dict[str, VisualPrompt]:
         "tii_2": photo(
             "text_in_image",
             words(
-                tasks.PRESETS["inpaint"],
+                tasks.SUBTASK_INSTRUCTIONS["inpaint"],
                 TextStyle("mono", False, 32, pitch=1.39, letter_spacing=0.5, fill="#f5eadd", outline="#000000"),
                 25,
                 496,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..composing import write_whole
+from ..files import write_output
 from ..prompts.spec import Task
 from ..toy import Fault, Verdict
 from .metrics import Metrics
@@ -36,7 +36,7 @@ class Records:
         elif existing:
             raise ValueError(f"{existing[0]} exists; {_CHOOSE_OTHER}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(json.dumps(self._facts, indent=1).encode(), str(self._settings))
+        write_output(json.dumps(self._facts, indent=1).encode(), str(self._settings))
 
     @property
     def _settings(self) -> Path:
@@ -80,7 +80,7 @@ class Records:
             "wrong": list(metrics.failures),
             "faults": [verdict.faults for verdict in metrics.verdicts],
         }
-        write_whole(json.dumps(stored).encode(), str(self._file(name, task)))
+        write_output(json.dumps(stored).encode(), str(self._file(name, task)))
 
     def _file(self, name: str, task: Task) -> Path:
         return self.folder / f"{name.replace(' ', '-')}.{task}.json"

@@ -39,14 +39,17 @@ IMPULSE = (
 )
 """What a force does to a plant."""
 
-PRESETS: dict[str, str] = {
+SUBTASK_INSTRUCTIONS: dict[str, str] = {
     "inpaint": "Fill in the gaps in this portrait to restore the whole face.",
     "canny": "Canny to image: {caption}",
     "depth": "Depth to image: {caption}",
     "restore": "Image restoration",
     "sketch": "Convert the image to display a sketch map.",
 }
-"""Instructions for text in image on a masked, edge, depth, degraded or plain photo. No sample of canny's wording is known."""
+"""The trained instructions of text in image on a masked, edge, depth, degraded or plain photo.
+
+No sample with canny's instruction is known; it is worded like depth's.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,21 +200,20 @@ def text_in_image(
     area: Area | None = None,
     bypass: bool | None = None,
 ) -> VisualPrompt:
-    """A free instruction on a photo; `preset` has the wordings of the sub-tasks."""
+    """A free instruction on a photo; `subtask_instruction` has the trained ones of the sub-tasks."""
     return _prompt("text_in_image", (), ("instruction", instruction), canvas, style, area, bypass)
 
 
-def preset(name: str, caption: str | None = None) -> str:
-    """The instruction of a sub-task of text in image (PRESETS), with the caption for which it has room."""
-    if name not in PRESETS:
-        raise PromptError("preset", f"is {name!r}; choose one of {', '.join(PRESETS)}")
-    wording = PRESETS[name]
-    if ("{caption}" in wording) != (caption is not None):
-        problem = (
-            f"is missing; the preset {name} needs one" if caption is None else f"has no place in the preset {name}"
-        )
-        raise PromptError("caption", problem)
-    return wording if caption is None else wording.replace("{caption}", caption)
+def subtask_instruction(preset: str, caption: str | None = None) -> str:
+    """One of `SUBTASK_INSTRUCTIONS`, with the caption that canny's and depth's need."""
+    if preset not in SUBTASK_INSTRUCTIONS:
+        raise PromptError("preset", f"is {preset!r}; choose one of {', '.join(SUBTASK_INSTRUCTIONS)}")
+    instruction = SUBTASK_INSTRUCTIONS[preset]
+    if "{caption}" in instruction and caption is None:
+        raise PromptError("caption", f"is missing; the preset {preset} needs one")
+    if "{caption}" not in instruction and caption is not None:
+        raise PromptError("caption", f"has no place in the preset {preset}; leave it out")
+    return instruction if caption is None else instruction.replace("{caption}", caption)
 
 
 def text_box(

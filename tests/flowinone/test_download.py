@@ -460,7 +460,10 @@ def test_a_huggingface_hub_that_is_missing_is_named(monkeypatch, capfd):
     monkeypatch.delitem(sys.modules, "flowinone.weights.download")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert main(["download", "--to", "weights"]) == 2
-    assert "to download takes huggingface_hub 1.32 and what the library extra lists: pip" in capfd.readouterr().err
+    assert (
+        "downloading needs huggingface_hub 1.32 and the other packages of the library extra: pip"
+        in capfd.readouterr().err
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows delivers Ctrl-C to whole process groups only")
@@ -474,7 +477,7 @@ def test_ctrl_c_places_nothing_and_the_next_run_goes_on(hub, environment, downlo
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert errors.splitlines()[-2:] == ["what has arrived is kept: the same command goes on from there", "stopped"]
+    assert errors.splitlines()[-2:] == ["what has arrived is kept: run the same command again to resume", "stopped"]
     (part,) = tmp_path.iterdir()
     held = part.stat().st_size
     assert part.suffix == ".part" and 0 < held < len(CONTENTS["vae"])

@@ -209,7 +209,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(weights, tmp_pat
     stopper.start()
     assert evaluate(*command("stopped")) == 130
     stopper.join()
-    assert "what is done is kept: the same command goes on from there\nstopped\n" in capfd.readouterr().err
+    assert "what is done is kept: run the same command again to resume\nstopped\n" in capfd.readouterr().err
     assert first.exists() and not last.exists() and not (tmp_path / "stopped" / "table.md").exists()
 
     before = first.stat().st_mtime_ns

@@ -115,17 +115,19 @@ def test_instructions_can_be_written_anew():
 
 
 def test_presets_word_the_sub_tasks_of_text_in_image():
-    assert tasks.preset("depth", "a {caption} of the sea") == "Depth to image: a {caption} of the sea"
-    assert tasks.preset("restore") == "Image restoration"
-    for name in tasks.PRESETS:
-        assert tasks.text_in_image(tasks.preset(name, "x" if "{caption}" in tasks.PRESETS[name] else None))
+    assert tasks.subtask_instruction("depth", "a {caption} of the sea") == "Depth to image: a {caption} of the sea"
+    assert tasks.subtask_instruction("restore") == "Image restoration"
+    for name in tasks.SUBTASK_INSTRUCTIONS:
+        assert tasks.text_in_image(
+            tasks.subtask_instruction(name, "x" if "{caption}" in tasks.SUBTASK_INSTRUCTIONS[name] else None)
+        )
     for arguments, message in [
         (("depth",), "caption: is missing; the preset depth needs one"),
-        (("restore", "x"), "caption: has no place in the preset restore"),
+        (("restore", "x"), "caption: has no place in the preset restore; leave it out"),
         (("blur",), "preset: is 'blur'; choose one of inpaint, canny, depth, restore, sketch"),
     ]:
         with pytest.raises(PromptError) as caught:
-            tasks.preset(*arguments)
+            tasks.subtask_instruction(*arguments)
         assert str(caught.value) == message
 
 
