@@ -2,10 +2,11 @@
 
     python devtools/environment.py benchmarks/canvas.py [--frames 240] [--json FILE]
 
-The full drawing has 199 marks and 18,500 points, and room for the stroke. The page runs without a frame limit, so that the time
-from one frame to the next is what a frame costs; at 60 frames a second it may cost 16.7 ms. Headless, the CPU draws everything. The
-ratio, measured in the same run, is what can be compared between machines. Nodes 2.0 puts a filter on whole nodes, which takes the
-CPU most of a frame and a graphics card nothing; so it is measured without the filter as well.
+The full drawing has 199 marks and 18,500 points, and room for the stroke. The page runs without a frame limit, so that
+the time from one frame to the next is what a frame costs; at 60 frames a second it may cost 16.7 ms. Headless, the CPU
+draws everything. The ratio, measured in the same run, is what can be compared between machines. Nodes 2.0 puts a filter
+on whole nodes, which takes the CPU most of a frame and a graphics card nothing; so it is measured without the filter as
+well.
 """
 
 import argparse
@@ -46,9 +47,13 @@ DRAW = """async ([frames, moves]) => {
     const stage = document.querySelector('.fio canvas'), box = stage.getBoundingClientRect();
     const send = (kind, share) => {
         const turn = 14 * Math.PI * share, radius = (0.05 + 0.4 * share) * box.height;
-        const at = {clientX: box.left + box.width / 2 + radius * Math.cos(turn), clientY: box.top + box.height / 2 + radius * Math.sin(turn)};
+        const at = {
+            clientX: box.left + box.width / 2 + radius * Math.cos(turn),
+            clientY: box.top + box.height / 2 + radius * Math.sin(turn),
+        };
         const held = kind === 'pointerup' ? 0 : 1;
-        stage.dispatchEvent(new PointerEvent(kind, {bubbles: true, pointerId: 7, pointerType: 'pen', button: 0, buttons: held, ...at}));
+        const pen = {bubbles: true, pointerId: 7, pointerType: 'pen', button: 0, buttons: held};
+        stage.dispatchEvent(new PointerEvent(kind, {...pen, ...at}));
     };
     const frame = () => new Promise(requestAnimationFrame);
     const taken = [];
@@ -83,7 +88,8 @@ def main() -> None:
     )
     report = {"marks": len(drawing.marks), "points": points, "frames": options.frames, "renderers": {}}
     print(
-        f"{'renderer':<10} {'drawing':<8} {'median ms':>9} {'95 % ms':>8} {'under 16.7':>10} {'release ms':>10} {'ratio':>6}"
+        f"{'renderer':<10} {'drawing':<8} {'median ms':>9} {'95 % ms':>8} "
+        f"{'under 16.7':>10} {'release ms':>10} {'ratio':>6}"
     )
     with tempfile.TemporaryDirectory() as base, served(Path(base)) as server, browser(program) as chromium:
         for renderer, (vue, style) in RENDERERS.items():
@@ -96,7 +102,8 @@ def main() -> None:
                 row = numbers[kind]
                 ratio = row["median"] / numbers["empty"]["median"]
                 print(
-                    f"{renderer:<10} {kind:<8} {row['median']:>9.1f} {row['most']:>8.1f} {row['smooth']:>10.0%} {row['release']:>10.0f} {ratio:>6.1f}"
+                    f"{renderer:<10} {kind:<8} {row['median']:>9.1f} {row['most']:>8.1f} "
+                    f"{row['smooth']:>10.0%} {row['release']:>10.0f} {ratio:>6.1f}"
                 )
             report["renderers"][renderer] = numbers
     if options.json:
@@ -128,7 +135,9 @@ class browser:
 
 
 def measure(page: ComfyPage, prompt: VisualPrompt, frames: int) -> dict[str, float]:
-    """Milliseconds of a frame while a stroke is drawn: the median, what 95 % keep to, and the share that keeps to 60 a second."""
+    """Milliseconds of a frame while a stroke is drawn: the median, what 95 % keep to, and the share that keeps to 60 a
+    second.
+    """
     page.clear()
     page.page.evaluate(ADD, [dumps(prompt), "meadow.png"])
     page.page.locator(".fio [data-fio=doodle]").click()

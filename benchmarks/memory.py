@@ -2,8 +2,9 @@
 
     python devtools/environment.py benchmarks/memory.py
 
-Pictures of changing sizes, batches of one to three, both samplers, other seeds, steps, guidance and solvers, on the tiny model that
-the tests use. Prints a table and ends with 1 if the last quarter of the prompts holds over 5 % more than the second.
+Pictures of changing sizes, batches of one to three, both samplers, other seeds, steps, guidance and solvers, on the
+tiny model that the tests use. Prints a table and ends with 1 if the last quarter of the prompts holds over 5 % more
+than the second.
 """
 
 import argparse
@@ -64,7 +65,8 @@ def measure(client: ComfyClient, base: Path, prompts: int, every: int, models: d
         if number % every == 0:
             memory = client.get("/inspector")
             print(
-                f"{number:7}  {memory['resident'] / 1e6:11.1f}  {len(memory['loaded']):13}  {len(memory['existing']):19}"
+                f"{number:7}  {memory['resident'] / 1e6:11.1f}  {len(memory['loaded']):13}  "
+                f"{len(memory['existing']):19}"
             )
             yield memory["resident"]
 

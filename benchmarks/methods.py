@@ -51,7 +51,9 @@ METHODS: dict[str, Method] = {"reference": reference, "own": own, "compiled": co
 
 
 def steps_from(velocity: Velocity, source: Tensor, count: int) -> Tensor:
-    """The latents after `count` steps of upstream's Euler from 0 to 1. Raises ArithmeticError if they are not finite."""
+    """The latents after `count` steps of upstream's Euler from 0 to 1. Raises ArithmeticError if they are not
+    finite.
+    """
     latents = integrate(velocity, source, steps=count)
     # Tensors on the meta device have no values.
     if not latents.is_meta and not latents.isfinite().all():

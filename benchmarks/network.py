@@ -2,10 +2,11 @@
 
     python benchmarks/network.py [--device cpu|cuda|mps] [--dtype DTYPE ...] [--batch N ...] [--json FILE] [--plot FILE]
 
-The reference is `reference.ReferenceVelocityNetwork`, run as the public implementation runs: float32, eager, the two guidance branches
-one after the other, every feature map kept. Ratios are times divided by the reference's at the same batch. The floor is the time that
-the arithmetic of a step, or reading its weights, takes at the rates measured in the same run. Weights are random, from a seed. On
-a slow device fewer than 50 steps are timed, and a ~ marks extrapolated figures. Ctrl-C keeps what was measured.
+The reference is `reference.ReferenceVelocityNetwork`, run as the public implementation runs: float32, eager, the two
+guidance branches one after the other, every feature map kept. Ratios are times divided by the reference's at the same
+batch. The floor is the time that the arithmetic of a step, or reading its weights, takes at the rates measured in the
+same run. Weights are random, from a seed. On a slow device fewer than 50 steps are timed, and a ~ marks extrapolated
+figures. Ctrl-C keeps what was measured.
 """
 
 import argparse
@@ -132,7 +133,9 @@ class Run:
         self.printed = 0
 
     def measure(self, folder: Path) -> None:
-        """All of it; the parts come in an order that frees memory before it is needed. Raises NotEnough where too little is left."""
+        """All of it; the parts come in an order that frees memory before it is needed. Raises NotEnough where too
+        little is left.
+        """
         self.measure_machine()
         self.check_memory()
         say(f"Making {self.options.size} weights from seed {self.options.seed} …")
@@ -167,7 +170,9 @@ class Run:
         self.dtypes = list(dict.fromkeys(dtype for _, dtype in self.variants))
 
     def check_memory(self) -> None:
-        """Count what the network is and what each variant needs. Raises NotEnough if device, machine or disk have less left."""
+        """Count what the network is and what each variant needs. Raises NotEnough if device, machine or disk have less
+        left.
+        """
         weights, read, beside = {}, {}, 0
         # To compile for this as well would take minutes, and make the first step look cheap.
         for method, dtype in (variant for variant in self.variants if variant[0] != "compiled"):
@@ -202,12 +207,14 @@ class Run:
         making, left = 2 * max(sizes), measuring.available_bytes(torch.device("cpu"))
         if making > left:
             raise NotEnough(
-                f"making the weights needs {gigabytes(making)} of memory, and the machine has {gigabytes(left)} left; try --size small"
+                f"making the weights needs {gigabytes(making)} of memory, "
+                f"and the machine has {gigabytes(left)} left; try --size small"
             )
         place = tempfile.gettempdir()
         if sum(sizes) > (left := shutil.disk_usage(place).free):
             raise NotEnough(
-                f"the weights need {gigabytes(sum(sizes))} in {place}, which has {gigabytes(left)} left; set TMPDIR to another folder"
+                f"the weights need {gigabytes(sum(sizes))} in {place}, "
+                f"which has {gigabytes(left)} left; set TMPDIR to another folder"
             )
 
     def pipeline(self, files: dict[str, Path], dtype: str | None = None) -> FlowInOnePipeline:
@@ -280,7 +287,9 @@ class Run:
     def measure_ends(
         self, pipeline: FlowInOnePipeline, dtype: str, batch: int
     ) -> tuple[tuple[Tensor, Tensor], float, float]:
-        """Source and image latents of a batch, and the seconds to encode and decode it, common to all methods of a dtype."""
+        """Source and image latents of a batch, and the seconds to encode and decode it, common to all methods of a
+        dtype.
+        """
         say(f"Batch {batch}: encoding and decoding, {dtype} …")
         pictures = costs.prompt_pictures(batch)
         timing = self.device, self.options.rounds, self.options.seconds / 10
@@ -314,7 +323,8 @@ class Run:
 
 
 def counts_for(step: float, enough: float, rounds: int, curve: bool) -> list[int]:
-    """How many steps to time next, where one takes `step` seconds and all rounds together about `enough`; 50 where they fit.
+    """How many steps to time next, where one takes `step` seconds and all rounds together about `enough`; 50 where they
+    fit.
 
     With `curve` smaller counts too, and at least two steps once, to see how cost grows with them.
     """

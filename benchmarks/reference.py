@@ -1,4 +1,6 @@
-"""The velocity network as the public implementation runs it: the reference that this engine's optimisations are measured against."""
+"""The velocity network as the public implementation runs it: the reference that this engine's optimisations are
+measured against.
+"""
 
 import torch
 from torch import Tensor

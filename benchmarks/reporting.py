@@ -10,7 +10,9 @@ STEPS = 50
 
 @dataclasses.dataclass
 class Row:
-    """Timings of one method, dtype and batch, in seconds: encoding, decoding, the very first step, and (steps, seconds) samples."""
+    """Timings of one method, dtype and batch, in seconds: encoding, decoding, the very first step, and (steps, seconds)
+    samples.
+    """
 
     method: str
     dtype: str
@@ -46,7 +48,9 @@ class Row:
 
 
 def summary(rows: list[Row], network: dict, floor: dict) -> list[dict]:
-    """The figures of every row with a timed step, and `ratio`: its times as shares of the reference's at the same batch."""
+    """The figures of every row with a timed step, and `ratio`: its times as shares of the reference's at the same
+    batch.
+    """
     figures = [row.figures(network, floor) for row in rows if row.samples]
     references = {row["batch"]: row for row in figures if row["method"] == "reference"}
     for row in figures:
@@ -67,8 +71,10 @@ def row_line(row: dict) -> str:
     about = "~" if row["scaled"] else ""
     shares = {part: f"{value:.3f}" for part, value in (row["ratio"] or {}).items()}
     return (
-        f"{row['batch']:>5}  {row['method'] + ' ' + row['dtype']:<19} {number(row['step_s']):>8} {shares.get('step', '-'):>6}"
-        f" {row['times_floor']:>8.1f}   {about + number(row['picture_s']):>9} {about + number(row['whole_picture_s']):>13}"
+        f"{row['batch']:>5}  {row['method'] + ' ' + row['dtype']:<19} {number(row['step_s']):>8}"
+        f" {shares.get('step', '-'):>6}"
+        f" {row['times_floor']:>8.1f}   {about + number(row['picture_s']):>9}"
+        f" {about + number(row['whole_picture_s']):>13}"
         f" {shares.get('whole_picture', '-'):>6}   {number(row['first_step_s']):>12}"
     )
 
@@ -110,7 +116,9 @@ def load_line(load: dict) -> str:
 
 
 def memory_lines(memory: list[dict]) -> list[str]:
-    """A line per method: peak memory of one image, as torch's allocator reports it, or counted where it reports none."""
+    """A line per method: peak memory of one image, as torch's allocator reports it, or counted where it reports
+    none.
+    """
     peaks = [entry["allocated_bytes"] or entry["counted_bytes"] for entry in memory]
     reference = next((peak for entry, peak in zip(memory, peaks) if entry["method"] == "reference"), None)
     lines = []

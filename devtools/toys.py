@@ -1,8 +1,8 @@
 """The toy scenes that shipped workflows show at first, and what mini is to make of them.
 
-In place of a photo a workflow has a canvas, "Toy photo", on which the scene is drawn: a graph cannot bring a picture for
-ComfyUI's Load Image along. `python devtools/environment.py scripts/workflows.py` draws them. Where prompts put things, the
-numbers are those of the workflows' marks.
+In place of a photo a workflow has a canvas, "Toy photo", on which the scene is drawn: a graph cannot bring a picture
+for ComfyUI's Load Image along. `python devtools/environment.py scripts/workflows.py` draws them. Where prompts place
+objects, the numbers are those of the workflows' marks.
 """
 
 import dataclasses
@@ -11,12 +11,11 @@ from PIL import Image
 
 from flowinone.prompts import SolidCanvas, VisualPrompt, dumps, tasks
 from flowinone.prompts.spec import Erase, TextStyle
-from flowinone.toy import GROUNDS, Answer, Ground, Scene, Thing
-from flowinone.toy.judge import judge
-from flowinone.toy.painting import COLORS, Color, outline
-from flowinone.toy.plans import IN_BOX, OWN, SIZES
+from flowinone.toy import BACKGROUND_COLORS, COLORS, Answer, Background, Scene, SceneObject, judge
+from flowinone.toy.rules import BOX_RADIUS, DEFAULT_LOOK, SIZE_RADII
+from flowinone.toy.scene import Color, outline
 
-GROUND = Ground("plain", ((222, 234, 246),) * 2)
+GROUND = Background("plain", ((222, 234, 246),) * 2)
 BOX = (0.42, 0.26, 0.82, 0.66)
 
 
@@ -30,52 +29,59 @@ class Toy:
 
 
 def edit(
-    before: tuple[Thing, ...], after: tuple[Thing, ...], put: int | None = None, prompt: VisualPrompt | None = None
+    before: tuple[SceneObject, ...],
+    after: tuple[SceneObject, ...],
+    put: int | None = None,
+    prompt: VisualPrompt | None = None,
 ) -> Toy:
     """A photo and what is to become of it; `put` is the number of the thing that the prompt puts where it is."""
     numbers = frozenset() if put is None else frozenset([put])
     return Toy(Scene(GROUND, before), Answer(Scene(GROUND, after), numbers), prompt)
 
 
-def alone(thing: Thing, ground: Ground = GROUND, judged: str = "free") -> Toy:
+def alone(thing: SceneObject, ground: Background = GROUND, judged: str = "free") -> Toy:
     """A new picture of one thing."""
     return Toy(None, Answer(Scene(ground, (thing,)), frozenset([0]), judged))
 
 
-def own(shape: str, *place) -> Thing:
+def own(shape: str, *place) -> SceneObject:
     """A thing in its shape's own colour and texture."""
-    color, texture = OWN[shape]
-    return Thing(shape, color, *place, texture)
+    color, texture = DEFAULT_LOOK[shape]
+    return SceneObject(shape, color, *place, texture)
 
 
-def boxed(shape: str, color: str) -> Thing:
+def boxed(shape: str, color: str) -> SceneObject:
     """What is to appear in the box."""
     left, top, right, bottom = BOX
-    return Thing(shape, color, ((left + right) / 2, (top + bottom) / 2), IN_BOX * min(right - left, bottom - top))
+    return SceneObject(
+        shape, color, ((left + right) / 2, (top + bottom) / 2), BOX_RADIUS * min(right - left, bottom - top)
+    )
 
 
-def at(thing: Thing, center: tuple[float, float]) -> Thing:
+def at(thing: SceneObject, center: tuple[float, float]) -> SceneObject:
     return dataclasses.replace(thing, center=center)
 
 
-def blue(thing: Thing) -> Thing:
+def blue(thing: SceneObject) -> SceneObject:
     return dataclasses.replace(thing, color="blue")
 
 
-HEART = Thing("heart", "red", (0.31, 0.36), 0.14)
-BALL, SQUARE = Thing("ball", "purple", (0.77, 0.4), 0.12), Thing("square", "blue", (0.76, 0.38), 0.12)
-RING, LOW = Thing("ring", "purple", (0.2, 0.74), 0.12), at(SQUARE, (0.2, 0.72))
-PUSHED, BESIDE = Thing("ball", "red", (0.24, 0.46), 0.1), Thing("ball", "blue", (0.82, 0.5), 0.1)
-MARKED = Thing("ball", "green", (0.31, 0.36), 0.13)
-LED, ASIDE = Thing("star", "yellow", (0.19, 0.4), 0.13), Thing("square", "blue", (0.5, 0.53), 0.1)
+HEART = SceneObject("heart", "red", (0.31, 0.36), 0.14)
+BALL, SQUARE = SceneObject("ball", "purple", (0.77, 0.4), 0.12), SceneObject("square", "blue", (0.76, 0.38), 0.12)
+RING, LOW = SceneObject("ring", "purple", (0.2, 0.74), 0.12), at(SQUARE, (0.2, 0.72))
+PUSHED, BESIDE = SceneObject("ball", "red", (0.24, 0.46), 0.1), SceneObject("ball", "blue", (0.82, 0.5), 0.1)
+MARKED = SceneObject("ball", "green", (0.31, 0.36), 0.13)
+LED, ASIDE = SceneObject("star", "yellow", (0.19, 0.4), 0.13), SceneObject("square", "blue", (0.5, 0.53), 0.1)
 HEART_LABEL = tasks.text_box(
     [(BOX, "put a purple heart")], style=TextStyle("sans", size=48, min_size=36, letter_spacing=1), width=6
 )
 
 TOYS = {
-    "Class to image": alone(own("star", (0.5, 0.5), SIZES[""])),
+    "Class to image": alone(own("star", (0.5, 0.5), SIZE_RADII[""])),
     "Text to image": alone(
-        Thing("heart", "red", (0.5, 0.5), SIZES[""]), Ground("plain", (GROUNDS["yellow"],) * 2), "named"
+        SceneObject("heart", "red", (0.5, 0.5), SIZE_RADII[""]),
+        Background("plain", (BACKGROUND_COLORS["yellow"],) * 2),
+        "named",
     ),
     "Text in image": edit((HEART, BALL), (blue(HEART), BALL)),
     "Text box": edit((RING,), (boxed("star", "yellow"), RING), 0),
@@ -87,7 +93,9 @@ TOYS = {
     "Upscale": edit((RING,), (boxed("star", "yellow"), RING), 0),
     "Photo edit": edit((RING,), (boxed("star", "yellow"), RING), 0),
     "Two passes": edit((HEART, BALL), (blue(HEART), BALL)),
-    "ComfyUI samplers": edit((MARKED, SQUARE), (Thing("ring", "purple", MARKED.center, MARKED.radius), SQUARE), 0),
+    "ComfyUI samplers": edit(
+        (MARKED, SQUARE), (SceneObject("ring", "purple", MARKED.center, MARKED.radius), SQUARE), 0
+    ),
     "Motion video": edit((LED, ASIDE), (at(LED, (0.8, 0.27)), ASIDE), 0),
     "Solver comparison": edit((PUSHED, BESIDE), (at(PUSHED, (0.587, 0.298)), BESIDE), 0),
 }
@@ -115,13 +123,13 @@ def faults(name: str, picture: Image.Image) -> list[str]:
 
 def drawing(toy: Toy) -> str:
     """What the canvas of a workflow holds: the photo, and the prompt if that is drawn on it."""
-    ground = toy.photo.ground.colors[0]
-    marks = [mark for thing in toy.photo.things for mark in _painted(thing, ground)]
+    ground = toy.photo.background.colors[0]
+    marks = [mark for thing in toy.photo.objects for mark in _painted(thing, ground)]
     task, asked = (toy.prompt.task, toy.prompt.marks) if toy.prompt else ("text_in_image", ())
     return dumps(VisualPrompt(task, SolidCanvas(_hex(ground)), (*marks, *asked)))
 
 
-def _painted(thing: Thing, ground: Color) -> list[Erase]:
+def _painted(thing: SceneObject, ground: Color) -> list[Erase]:
     """A plain thing as painted regions; its hole shows the ground."""
     loops = [(loop * thing.radius + thing.center).round(4).tolist() for loop in outline(thing.shape)]
     return [Erase(tuple(map(tuple, loop)), _hex(color)) for loop, color in zip(loops, (COLORS[thing.color], ground))]

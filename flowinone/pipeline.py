@@ -69,10 +69,10 @@ class FlowInOnePipeline(DiffusionPipeline):
     ) -> "FlowInOnePipeline":
         """Load the three parts from weights files as they are published, or as `flowinone convert` writes them.
 
-        `checkpoint`: flowinone_256px, .pth or safetensors. `vision`: Janus-Pro-1B, a file or its folder; only the tower and the
-        aligner are read. `vae`: a Stable Diffusion 1.x autoencoder or checkpoint. Without `dtype` each part keeps its file's,
-        and 8-bit matrices get that of the others; without `device` they go to the CPU. Raises CheckpointError for a file that is not
-        what its place needs.
+        `checkpoint`: flowinone_256px, .pth or safetensors. `vision`: Janus-Pro-1B, a file or its folder; only the tower
+        and the aligner are read. `vae`: a Stable Diffusion 1.x autoencoder or checkpoint. Without `dtype` each part
+        keeps its file's, and 8-bit matrices get that of the others; without `device` they go to the CPU. Raises
+        CheckpointError for a file that is not what its place needs.
         """
         device = torch.device("cpu" if device is None else device)
         network, config = weights.load_network(checkpoint, dtype, device)
@@ -117,21 +117,23 @@ class FlowInOnePipeline(DiffusionPipeline):
             steps: solver steps; upstream uses 50. None for the preset's. The adaptive dopri5 ignores it.
             guidance_scale: None for the preset's, which is upstream's 7; 1 runs the conditional branch alone.
             bypass: turn the dual path off (class-to-image and text-to-image prompts), for all images or for each.
-            solver: one of `flowinone.sampling.SOLVERS`; "euler" is upstream's, with its own time grid, which breaks below about
-                5 steps. None for the preset's.
-            sample_posterior: sample the source and image latents from their distributions, as upstream does; False takes the means.
-            generator: its initial seed s, or the number itself, gives image i the random stream s + i, on the CPU whatever the
-                device: an image does not depend on its batch (except with dopri5, whose steps suit the whole batch). A list
-                gives each image its own.
+            solver: one of `flowinone.sampling.SOLVERS`, None for the preset's. "euler" is upstream's, with its own time
+                grid, which breaks below about 5 steps.
+            sample_posterior: sample the source and image latents from their distributions, as upstream does; False
+                takes the means.
+            generator: its initial seed s, or the number itself, gives image i the random stream s + i, on the CPU
+                whatever the device: an image does not depend on its batch (except with dopri5, whose steps suit the
+                whole batch). A list gives each image its own.
             output_type: "pil", "np" [B, H, W, 3] and "pt" [B, 3, H, W] in 0..1, or "latent" [B, 4, H/8, W/8] (scaled).
-            callback_on_step_end: called with the pipeline, steps done, total steps and the predicted x1 [B, 4, H/8, W/8] (scaled).
-            preset: one of `flowinone.sampling.PRESETS`, for what is not given here: "reference" (the default) is upstream's,
-                "balanced" and "fast" take fewer function evaluations.
+            callback_on_step_end: called with the pipeline, steps done, total steps and the predicted x1
+                [B, 4, H/8, W/8] (scaled).
+            preset: one of `flowinone.sampling.PRESETS`, for what is not given here: "reference" (the default) is
+                upstream's, "balanced" and "fast" take fewer function evaluations.
             guidance_interval: the times, in 0..1, between which guidance is applied; None for the preset's.
             guidance_every: recompute guidance every n evaluations; None for the preset's.
 
-        Raises ValueError for an empty list, an unknown solver, preset or output type, invalid sampler settings, or lists whose
-        lengths do not match; FloatingPointError if the latents overflow the dtype.
+        Raises ValueError for an empty list, an unknown solver, preset or output type, invalid sampler settings, or
+        lists whose lengths do not match; FloatingPointError if the latents overflow the dtype.
         """
         images = [image] if isinstance(image, Image.Image) else list(image)
         if not images:
@@ -147,7 +149,7 @@ class FlowInOnePipeline(DiffusionPipeline):
             guidance_every=guidance_every,
         )
         if settings.warning:
-            warnings.warn(settings.warning, stacklevel=2)
+            warnings.warn(settings.warning, stacklevel=3)  # past no_grad's wrapper
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type {output_type!r} is unknown; choose pil, np, pt or latent")
         bypasses = [bypass] * len(images) if isinstance(bypass, (bool, np.bool_)) else list(bypass)
@@ -166,7 +168,8 @@ class FlowInOnePipeline(DiffusionPipeline):
             # It is not known whether float16's range is enough for the released weights.
             dtype = str(self.model.dtype).removeprefix("torch.")
             raise FloatingPointError(
-                f"the latents contain NaN or infinity: {dtype} may be too narrow for these weights; load them in float32"
+                f"the latents contain NaN or infinity: {dtype} may be too narrow for these weights; "
+                "load them in float32"
             )
 
         results = latents if output_type == "latent" else self.decode(latents, output_type)
@@ -174,7 +177,8 @@ class FlowInOnePipeline(DiffusionPipeline):
         return FlowInOnePipelineOutput(images=results) if return_dict else (results,)
 
     def quantize(self, kind: str = "int8") -> int:
-        """Keep the network's large matrices in 8 bits by torchao, "int8" (the more accurate) or "float8"; returns their number.
+        """Keep the network's large matrices in 8 bits by torchao, "int8" (the more accurate) or "float8"; returns their
+        number.
 
         This halves bfloat16's memory. Call it after `load_lora` and before `to` moves the pipeline to a GPU.
         Raises ImportError without torchao, ValueError for another kind and for a second call.
@@ -185,22 +189,24 @@ class FlowInOnePipeline(DiffusionPipeline):
         """As in diffusers. Raises ValueError after `quantize`, whose tensors diffusers cannot write."""
         if is_quantised(self.model.velocity_network):
             raise ValueError(
-                "a quantized pipeline cannot be saved; save it before quantize, or make an 8-bit file with `flowinone convert`"
+                "a quantized pipeline cannot be saved; save it before quantize, "
+                "or make an 8-bit file with `flowinone convert`"
             )
         super().save_pretrained(*arguments, **settings)
 
     def load_lora(self, path: str | os.PathLike, strength: float = 1.0) -> int:
         """Add a LoRA made by `flowinone train` to the network's weights; returns the number of matrices it changed.
 
-        The same with the negative strength removes it. Raises CheckpointError for other files, ValueError for a LoRA of another
-        network and after `quantize`.
+        The same with the negative strength removes it. Raises CheckpointError for other files, ValueError for a LoRA of
+        another network and after `quantize`.
         """
         if is_quantised(self.model.velocity_network):
             raise ValueError("a LoRA cannot be added to 8-bit weights; call load_lora before quantize")
         return add_lora(self.model.velocity_network, read_lora(path), strength)
 
     def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
-        """Keep the parts in CPU memory and move each to the device only while it runs: tower, autoencoder, network, autoencoder.
+        """Keep the parts in CPU memory and move each to the device only while it runs: tower, autoencoder, network,
+        autoencoder.
 
         `device` defaults to the accelerator, `gpu_id` is its number. Raises ValueError if there is none.
         """
@@ -215,10 +221,12 @@ class FlowInOnePipeline(DiffusionPipeline):
         self._place(None)
 
     def enable_sequential_cpu_offload(self, *arguments, **settings) -> None:
-        """Not supported, raises ValueError: `enable_model_cpu_offload`, `quantize` and ComfyUI save GPU memory instead."""
+        """Not supported, raises ValueError: `enable_model_cpu_offload`, `quantize` and ComfyUI save GPU memory
+        instead.
+        """
         raise ValueError(
-            "FlowInOnePipeline cannot be offloaded layer by layer; use bfloat16 weights with enable_model_cpu_offload or "
-            "quantize, or the ComfyUI nodes, which load layers as they are needed"
+            "FlowInOnePipeline cannot be offloaded layer by layer; use bfloat16 weights with enable_model_cpu_offload "
+            "or quantize, or the ComfyUI nodes, which load layers as they are needed"
         )
 
     def _place(self, working: str | None) -> None:
@@ -234,7 +242,9 @@ class FlowInOnePipeline(DiffusionPipeline):
     def encode(
         self, pictures: Sequence[Image.Image], source_noise: Tensor | None = None, image_noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Source and image latents [B, 4, H/8, W/8], scaled, in float32, of RGB images; without noise their distributions' means."""
+        """Source and image latents [B, 4, H/8, W/8], scaled, in float32, of RGB images; without noise their
+        distributions' means.
+        """
         config = self.model.velocity_network.config
         image_size = config.latent_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
         seen = to_pixels([vision_view(picture, self.vision.image_size) for picture in pictures])
@@ -248,7 +258,9 @@ class FlowInOnePipeline(DiffusionPipeline):
         return source_latent(mean, logvar, source_noise), latents.to(mean.device)
 
     def decode(self, latents: Tensor, output_type: str = "pil") -> list[Image.Image] | Tensor | np.ndarray:
-        """Images of scaled latents [B, 4, H/8, W/8], in the form that the call's `output_type` names (all but "latent")."""
+        """Images of scaled latents [B, 4, H/8, W/8], in the form that the call's `output_type` names (all but
+        "latent").
+        """
         self._place("vae")
         pictures = decode_latents(self.vae, latents)
         if output_type == "pt":

@@ -14,8 +14,7 @@ from pathlib import Path
 from flowinone import mini
 from flowinone.prompts import dumps
 from flowinone.prompts.tasks import TASKS
-from flowinone.toy import SCENE_TASKS, example, plan
-from flowinone.toy.judge import judge
+from flowinone.toy import SCENE_TASKS, Example, example, judge
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "mini"
 SEEDS = {
@@ -50,9 +49,9 @@ def main() -> None:
         write()
 
 
-def demo_plan(task: str):
-    """A demo prompt with its right answer."""
-    return plan(task, SEEDS[task], held_out=True)
+def demo_plan(task: str) -> Example:
+    """A demo prompt with its correct answer."""
+    return example(task, SEEDS[task], SIDE, held_out=True)
 
 
 def write() -> None:
@@ -61,7 +60,7 @@ def write() -> None:
         planned = demo_plan(task)
         (FOLDER / f"{task}.json").write_text(dumps(planned.prompt) + "\n", encoding="utf-8", newline="\n")
         if planned.photo:
-            planned.photo.draw(SIDE).save(FOLDER / f"{task}.png", optimize=True)
+            planned.photo.save(FOLDER / f"{task}.png", optimize=True)
         print(f"{TASKS[task].title}, seed {SEEDS[task]}: {planned.words}")
 
 
@@ -76,8 +75,8 @@ def try_seeds(tasks: list[str], count: int) -> None:
         for seed in range(count):
             made = example(task, seed, held_out=True, prompt_size=SIDE)
             (answer,) = pipeline(made.input, bypass=made.prompt.bypass, **settings).images
-            judgement = judge(made, answer)
-            print(f"{task} {seed}: {'right' if judgement.success else '; '.join(judgement.reasons)}")
+            verdict = judge(made, answer)
+            print(f"{task} {seed}: {'correct' if verdict.correct else '; '.join(verdict.reasons)}")
 
 
 if __name__ == "__main__":

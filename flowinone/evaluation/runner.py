@@ -15,8 +15,7 @@ from ..model import Condition
 from ..pipeline import FlowInOnePipeline
 from ..prompts.spec import Task
 from ..sampling import SOLVERS, Velocity, draw_noise, guided_velocity, integrate
-from ..toy import SCENE_TASKS
-from ..toy.judge import Judgement
+from ..toy import SCENE_TASKS, Verdict
 from .judging import Examiners, results
 from .metrics import Marks, Setting, Variant
 from .records import Records
@@ -300,11 +299,9 @@ class _Examination:
         return _Encoded(source, image, torch.tensor(bypass), time.perf_counter() - began)
 
 
-def _settle(
-    pictures: list, judging: list, judgements: list[Judgement], kept: dict[int, Image.Image], keep: int
-) -> None:
+def _settle(pictures: list, judging: list, judgements: list[Verdict], kept: dict[int, Image.Image], keep: int) -> None:
     """Add a batch's judgements, and its wrong pictures to `kept` while they are fewer than `keep`."""
     for picture, judgement in zip(pictures, results(judging)):
-        if not judgement.success and len(kept) < keep:
+        if not judgement.correct and len(kept) < keep:
             kept[len(judgements)] = picture
         judgements.append(judgement)

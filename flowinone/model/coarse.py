@@ -1,4 +1,6 @@
-"""The coarse stage: a U of transformer blocks over 2x2 latent patches, with cross-attention to the prompt image (dual path)."""
+"""The coarse stage: a U of transformer blocks over 2x2 latent patches that also attend to the prompt image (dual
+path).
+"""
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +36,9 @@ class SelfAttention(nn.Module):
 
 
 class GatedCrossAttention(nn.Module):
-    """The dual path: tokens [B, N, D] attend to the image tokens [B, N, D], and a learned gate scales the result per token."""
+    """The dual path: tokens [B, N, D] attend to the image tokens [B, N, D]; a learned gate scales the result per
+    token.
+    """
 
     def __init__(
         self,
@@ -95,7 +99,7 @@ class CoarseBlock(nn.Module):
 
 
 class Indicator(nn.Module):
-    """The token in front of all others that marks the unconditional branch: null [B] -> [B, 1, D], one value in all of D."""
+    """The first token, which marks the unconditional branch: null [B] -> [B, 1, D], one value in all of D."""
 
     def __init__(self, width: int, dtype=None, device=None):
         super().__init__()
@@ -111,8 +115,9 @@ class Indicator(nn.Module):
 class FeatureMaps:
     """The stage's feature maps [B, N, D], collected side by side on channels for the fine stage.
 
-    In inference each map is copied to its place in one tensor when it arrives, and that slice also serves the skip connection:
-    nothing is held twice. Gradients need the maps as they were, so with gradients they are kept and concatenated at the end.
+    In inference each map is copied to its place in one tensor when it arrives, and that slice also serves the skip
+    connection: nothing is held twice. Gradients need the maps as they were, so with gradients they are kept and
+    concatenated at the end.
     """
 
     def __init__(self, count: int):
@@ -158,7 +163,9 @@ class CoarseStage(nn.Module):
     def forward(
         self, x: Tensor, times: Times, condition: Condition, transformer_options: TransformerOptions
     ) -> tuple[Tensor, Tensor]:
-        """Features [B, h, w, D] of x [B, C, H, W], and the maps before the first and after every block, [h, w, B, (n + 1) · D]."""
+        """Features [B, h, w, D] of x [B, C, H, W], and the maps before and after every block, [h, w, B, (n + 1) ·
+        D].
+        """
         tokens = self.input_layer(x)  # [B, h, w, D]
         grid = tokens.shape[1:3]
         indicator = self.indicator(condition.null, tokens.dtype)  # [B, 1, D]

@@ -10,9 +10,10 @@ from torch import Tensor
 class Condition:
     """The conditioning of a batch, from the pipeline down to every block.
 
-    `image_latent` [B, C, H, W] is the prompt image through the autoencoder, scaled. `null` [B] bool selects the unconditional
-    branch, `bypass` [B] bool turns the dual path off, sample by sample. `dual` says whether any sample takes the dual path. It is
-    derived from `bypass` once, here: reading it from a GPU in every evaluation would stall the device. Pass it where it is known.
+    `image_latent` [B, C, H, W] is the prompt image through the autoencoder, scaled. `null` [B] bool selects the
+    unconditional branch, `bypass` [B] bool turns the dual path off, sample by sample. `dual` says whether any sample
+    takes the dual path. It is derived from `bypass` once, here: reading it from a GPU in every evaluation would stall
+    the device. Pass it where it is known.
     """
 
     image_latent: Tensor
@@ -30,7 +31,7 @@ class Condition:
         return cls(image_latent, torch.zeros_like(bypass, dtype=torch.bool), bypass)
 
     def with_null(self) -> "Condition":
-        """This batch and its unconditional counterpart behind it, [2B, ...]: both guidance branches in one forward pass."""
+        """This batch and its unconditional counterpart, [2B, ...]: both guidance branches in one forward pass."""
         return Condition(
             torch.cat([self.image_latent] * 2),
             torch.cat([self.null, torch.ones_like(self.null)]),

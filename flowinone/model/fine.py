@@ -1,4 +1,6 @@
-"""The fine stage: a U of ConvNeXt-like blocks at full latent resolution, conditioned on every feature map of the coarse stage."""
+"""The fine stage: a U of ConvNeXt-like blocks at full latent resolution, fed with all feature maps of the coarse
+stage.
+"""
 
 import functools
 
@@ -14,8 +16,8 @@ from .time import TimeLayerNorm, Times, layer_norm
 def layer_norm_by_row(x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
     """`layer_norm` of x [h, w, B, D], one row of cells at a time; without gradients it is done in place.
 
-    D is 66 feature maps here. All rows at once, in float32 and with their intermediates, would be most of the memory of a forward
-    pass. With gradients each row's norm is recomputed in the backward pass instead of being kept.
+    D is 66 feature maps here. All rows at once, in float32 and with their intermediates, would be most of the memory of
+    a forward pass. With gradients each row's norm is recomputed in the backward pass instead of being kept.
     """
     if torch.is_grad_enabled():
         recomputed = functools.partial(checkpoint, layer_norm, use_reentrant=False, preserve_rng_state=False)

@@ -25,17 +25,19 @@ class FlowInOneModel(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, Tensor], **overrides) -> "FlowInOneModel":
-        """Build the network that `state_dict` describes and give it those very tensors (no copy; their dtype and device stay).
+        """Build the network that `state_dict` describes and give it those very tensors (no copy; their dtype and device
+        stay).
 
-        Names may be the public checkpoint's or this package's. `overrides` are `FlowInOneConfig` fields, for the head counts
-        that shapes cannot tell. Training-only tensors (`open_clip*`) are left out.
-        Raises ValueError for missing, unknown or misshapen tensors, naming the first few.
+        Names may be the public checkpoint's or this package's. `overrides` are `FlowInOneConfig` fields, for the head
+        counts that shapes cannot tell. Training-only tensors (`open_clip*`) are left out. Raises ValueError for
+        missing, unknown or misshapen tensors, naming the first few.
         """
         native = native_tensors(state_dict)
         for name, tensor in native.items():
             if tensor.is_floating_point() and tensor.element_size() < 2:
                 raise ValueError(
-                    f"{name} is {tensor.dtype}, which torch cannot compute with; load the file with dtype=torch.bfloat16"
+                    f"{name} is {tensor.dtype}, which torch cannot compute with; "
+                    "load the file with dtype=torch.bfloat16"
                 )
         config = FlowInOneConfig.from_shapes({name: tensor.shape for name, tensor in native.items()}, **overrides)
         model = cls.without_memory(config)
@@ -94,7 +96,9 @@ class FlowInOneModel(nn.Module):
 
 
 def native_tensors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inference tensors of a checkpoint under this package's names. Raises ValueError for names that are not FlowInOne's."""
+    """The inference tensors of a checkpoint under this package's names. Raises ValueError for names that are not
+    FlowInOne's.
+    """
     native, unknown = {}, []
     for name, tensor in state_dict.items():
         if name.startswith(TRAINING_ONLY):
@@ -106,7 +110,8 @@ def native_tensors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             native[renamed] = tensor
     if unknown:
         raise ValueError(
-            f"{len(unknown)} tensors are no part of FlowInOne, the first {', '.join(unknown[:3])}; expected keys such as stages.0.* and context_encoder.*"
+            f"{len(unknown)} tensors are no part of FlowInOne, the first {', '.join(unknown[:3])}; "
+            "expected keys such as stages.0.* and context_encoder.*"
         )
     return native
 

@@ -86,7 +86,9 @@ def skip_denses(width: int, blocks: int, *, dtype=None, device=None, operations=
 
 
 class SkipConnections:
-    """The U's skip connections during one forward pass: what the encoding half leaves, the decoding half merges in reverse."""
+    """The U's skip connections during one forward pass: what the encoding half leaves, the decoding half merges in
+    reverse.
+    """
 
     def __init__(self, merges: nn.ModuleList, blocks: int):
         self.merges, self.first_decoding = merges, blocks - len(merges)

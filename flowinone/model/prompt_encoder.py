@@ -1,4 +1,6 @@
-"""The prompt encoder: vision tokens -> source latent, where the flow starts (paper: text-image VAE; upstream: `context_encoder`)."""
+"""The prompt encoder: vision tokens -> source latent, where the flow starts (paper: text-image VAE; upstream:
+`context_encoder`).
+"""
 
 import math
 

@@ -1,7 +1,8 @@
 """Parameters and norms that are functions of time.
 
-The network sees `tau = 1 - 2t` instead of t: it falls from 1 at the source to -1 at the image, and is passed down as `Times`.
-Everything here is computed in float32 whatever the weights' dtype, so that 16-bit checkpoints lose no more than their storage did.
+The network sees `tau = 1 - 2t` instead of t: it falls from 1 at the source to -1 at the image, and is passed down as
+`Times`. Everything here is computed in float32 whatever the weights' dtype, so that 16-bit checkpoints lose no more
+than their storage did.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ def network_time(t: Tensor) -> Tensor:
 class Times:
     """tau [B] of a batch, and the values of `parameters` at these times, all computed in one go.
 
-    A network has several hundred of them, each about ten small operations: one by one they would be most of its kernel launches.
+    A network has several hundred of them, each about ten small operations: one by one they would be most of its kernel
+    launches.
     """
 
     def __init__(self, tau: Tensor, parameters: "Sequence[TimeDependentParameter]" = ()):

@@ -12,7 +12,8 @@ from .time import TimeDependentParameter, Times, network_time
 
 
 class VelocityNetwork(nn.Module):
-    """Two resolutions: a transformer on 2x2 patches and, on its features, a ConvNeXt on the latent's pixels (paper, section 4).
+    """Two resolutions: a transformer on 2x2 patches and, on its features, a ConvNeXt on the latent's pixels (paper,
+    section 4).
 
     `operations` provides Linear and Conv2d, `attention` the attention function (`layers.Attention`).
     """
@@ -35,7 +36,9 @@ class VelocityNetwork(nn.Module):
         return self.fine(x, times, upsampled)
 
     def both_velocities(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        """The fine velocity [B, C, H, W], as `forward` gives it, and the coarse one [B, C, H/2, W/2] of the training loss."""
+        """The fine velocity [B, C, H, W], as `forward` gives it, and the coarse one [B, C, H/2, W/2] of the training
+        loss.
+        """
         times = Times(network_time(t), self.time_dependent)
         features, maps = self.coarse(x, times, condition, {})
         velocity = self.fine(x, times, self.fine.upsample(maps, times))
@@ -45,9 +48,9 @@ class VelocityNetwork(nn.Module):
 def activation_bytes(config: FlowInOneConfig, dtype: torch.dtype) -> int:
     """Peak bytes of one forward pass without gradients for each sample, beyond weights and inputs.
 
-    The peak is in the coarse stage: its feature maps, the values of all time-dependent parameters, and one block at work, with
-    attention by plain matrix products, the costliest kind. In networks of other proportions it can be the norm of a row of the
-    maps, or a block of the fine stage with the features that its skip connections hold.
+    The peak is in the coarse stage: its feature maps, the values of all time-dependent parameters, and one block at
+    work, with attention by plain matrix products, the costliest kind. In networks of other proportions it can be the
+    norm of a row of the maps, or a block of the fine stage with the features that its skip connections hold.
     """
     tokens, pixels, size = config.coarse_size**2 + 1, config.latent_size**2, dtype.itemsize
     result = tokens * config.coarse_width * size

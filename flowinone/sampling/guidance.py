@@ -25,8 +25,8 @@ C = TypeVar("C", bound=Conditioning)
 class Guidance:
     """How the conditional and the unconditional branch make one velocity: `null + scale · (prompt - null)`.
 
-    Outside the times `interval` the scale is 1, which needs the conditional branch alone (arXiv 2404.07724). Within it, the
-    difference of the branches is recomputed every `every` evaluations and reused in between, at half the cost.
+    Outside the times `interval` the scale is 1, which needs the conditional branch alone (arXiv 2404.07724). Within it,
+    the difference of the branches is recomputed every `every` evaluations and reused in between, at half the cost.
     Raises ValueError for a scale that is not finite, an interval outside of 0..1, and `every` below 1.
     """
 
@@ -42,7 +42,8 @@ class Guidance:
         first, last = self.interval
         if not 0 <= first <= last <= 1:
             raise ValueError(
-                f"the guidance interval {first} to {last} is invalid; give a start and an end between 0 and 1, start first"
+                f"the guidance interval {first} to {last} is invalid; "
+                "give a start and an end between 0 and 1, start first"
             )
         if self.every < 1:
             raise ValueError(f"guidance is recomputed every {self.every} evaluations; it must be at least 1")
@@ -53,8 +54,8 @@ def guided_velocity(
 ) -> Velocity:
     """The guided velocity of `network(x, t, condition)`, t [B], for one run of a solver.
 
-    A number for `guidance` is its scale. Both branches run as one batch of twice the size; where only the conditional branch
-    counts, it runs alone.
+    A number for `guidance` is its scale. Both branches run as one batch of twice the size; where only the conditional
+    branch counts, it runs alone.
     """
     guidance = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
     both_branches = condition.with_null()

@@ -1,4 +1,6 @@
-"""How an image is sampled: one settings object for pipeline, command line, nodes, evaluation and service, and its presets."""
+"""How an image is sampled: one settings object for pipeline, command line, nodes, evaluation and service, and its
+presets.
+"""
 
 import dataclasses
 
@@ -6,16 +8,17 @@ from .guidance import Guidance
 from .solvers import check_solver
 
 FEWEST_UPSTREAM_STEPS = 5
-"""Below this many steps upstream's time grid breaks the result: with mini, 2 steps and guidance 2, 9 % of the prompts come out
-correct, against 87 % on the uniform grid."""
+"""Below this many steps upstream's time grid breaks the result: with mini, 2 steps and guidance 2, 9 % of the prompts
+come out correct, against 87 % on the uniform grid."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplerSettings:
-    """Solver (one of `solvers.SOLVERS`), its steps, and classifier-free guidance: scale, interval, recomputed every n evaluations.
+    """Solver (one of `solvers.SOLVERS`), its steps, and classifier-free guidance: scale, interval, recomputed every n
+    evaluations.
 
-    The defaults are upstream's. The adaptive dopri5 ignores `steps`. Raises ValueError for an unknown solver, steps < 1, a
-    guidance scale that is not finite, an invalid interval, and `guidance_every` below 1.
+    The defaults are upstream's. The adaptive dopri5 ignores `steps`. Raises ValueError for an unknown solver, steps <
+    1, a guidance scale that is not finite, an invalid interval, and `guidance_every` below 1.
     """
 
     solver: str = "euler"
@@ -48,7 +51,9 @@ class SamplerSettings:
 
     @property
     def warning(self) -> str | None:
-        """What the user should know about these settings before they are used, as a sentence; None if there is nothing."""
+        """What the user should know about these settings before they are used, as a sentence; None if there is
+        nothing.
+        """
         if self.solver == "euler" and self.steps < FEWEST_UPSTREAM_STEPS:
             return (
                 f"{self.steps} steps are too few for the solver euler: the authors' time grid breaks below "
@@ -69,5 +74,6 @@ PRESETS = {
     "balanced": SamplerSettings("adams_bashforth2", 22, guidance_interval=(0.0, 0.5)),
     "fast": SamplerSettings("adams_bashforth2", 12, guidance_interval=(0.0, 0.5)),
 }
-"""Benchmarked sampler presets (`benchmarks/accuracy.py`). With guidance, reference (upstream's) takes 100 function evaluations,
-balanced 36, fast 21. All but reference use the uniform time grid. A preset leaves the guidance scale to the caller."""
+"""Benchmarked sampler presets (`benchmarks/accuracy.py`). With guidance, reference (upstream's) takes 100 function
+evaluations, balanced 36, fast 21. All but reference use the uniform time grid. A preset leaves the guidance scale to
+the caller."""

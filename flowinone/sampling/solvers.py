@@ -1,6 +1,7 @@
 """Solvers of the flow's ordinary differential equation, and their time grids.
 
-A velocity is any callable `(x, t) -> dx/dt` with x [B, ...] and t a float in 0..1 (0 source, 1 image); nothing here knows the model.
+A velocity is any callable `(x, t) -> dx/dt` with x [B, ...] and t a float in 0..1 (0 source, 1 image); nothing here
+knows the model.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,21 +25,26 @@ def uniform_grid(steps: int) -> list[float]:
 
 
 def upstream_times(steps: int) -> list[float]:
-    """The `steps` times at which upstream evaluates the velocity: spread over the whole of 0..1-1e-5, both ends included."""
+    """The `steps` times at which upstream evaluates the velocity: spread over the whole of 0..1-1e-5, both ends
+    included.
+    """
     return [i * _END / max(steps - 1, 1) for i in range(steps)]
 
 
 def upstream_time(t: Tensor, step: float) -> tuple[Tensor, float]:
-    """Upstream's Euler for solvers that only know the uniform grid: evaluate at the returned times, and scale the velocity.
+    """Upstream's Euler for solvers that only know the uniform grid: evaluate at the returned times, and scale the
+    velocity.
 
-    t [B] are times on a uniform grid with that step. Times beyond upstream's last one, which higher-order solvers use, are clamped.
+    t [B] are times on a uniform grid with that step. Times beyond upstream's last one, which higher-order solvers use,
+    are clamped.
     """
     stretch = _END / (1 - step) if step < 1 else 0.0
     return (t * stretch).clamp(max=_END), _END
 
 
 def upstream_euler(velocity: Velocity, x: Tensor, steps: int) -> Steps:
-    """Upstream's Euler: evaluates at `upstream_times`, but every step has length (1 - 1e-5) / steps (`ODEEulerFlowMatchingSolver`).
+    """Upstream's Euler: evaluates at `upstream_times`, but every step has length (1 - 1e-5) / steps
+    (`ODEEulerFlowMatchingSolver`).
 
     Its evaluation times lead its steps, which below about 5 steps breaks the result.
     """
@@ -146,8 +152,8 @@ def integrate(
 ) -> Tensor:
     """Integrate x [B, ...] from time 0 to time 1 with the solver of that name in `SOLVERS`.
 
-    `on_step` is called after every step; an exception that it raises stops the solver. The adaptive dopri5 chooses its own steps,
-    the same for the whole batch, and ignores `steps`. Raises ValueError for an unknown solver or steps < 1.
+    `on_step` is called after every step; an exception that it raises stops the solver. The adaptive dopri5 chooses its
+    own steps, the same for the whole batch, and ignores `steps`. Raises ValueError for an unknown solver or steps < 1.
     """
     check_solver(solver, steps)
     if solver == "dopri5":

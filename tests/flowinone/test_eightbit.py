@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from devtools import tiny
 from flowinone import FlowInOnePipeline, mini
 from flowinone.cli import main
-from flowinone.model import FlowInOneModel
+from flowinone.model import Condition, FlowInOneModel
 from flowinone.model.names import native_name
 from flowinone.toy import example
 from flowinone.weights.checkpoint import load_network, load_stored_network
@@ -114,7 +114,7 @@ def velocities(path, tensors=None):
     x, image_latent = torch.randn(2, 4, *config.latent_shape, generator=generator) / 2
     null, bypass = torch.tensor([False, True, False, False]), torch.tensor([False, False, True, False])
     with torch.inference_mode():
-        return model.velocity(x, torch.tensor([0.0, 0.3, 0.6, 0.95]), image_latent, null=null, bypass=bypass)
+        return model.velocity(x, torch.tensor([0.0, 0.3, 0.6, 0.95]), Condition(image_latent, null, bypass))
 
 
 def cast_to_float8(weights):

@@ -10,6 +10,7 @@ import torch
 
 from devtools import tiny
 from flowinone import FlowInOneModel
+from flowinone.model import Condition
 from flowinone.weights.checkpoint import load_network
 
 pytestmark = pytest.mark.slow
@@ -80,12 +81,8 @@ def test_one_guided_step_of_the_converted_network_is_finite_and_moves(converted)
     mean, logvar = model.encode_prompt(torch.randn(1, 576, 2048, generator=generator))
     assert mean.isfinite().all() and logvar.isfinite().all()
     x = mean.repeat(2, 1, 1, 1)
-    velocity = model.velocity(
-        x,
-        torch.full((2,), 0.5),
-        torch.randn(x.shape, generator=generator),
-        null=torch.tensor([False, True]),
-        bypass=torch.tensor([False, False]),
-    )
+    image_latent = torch.randn(x.shape, generator=generator)
+    condition = Condition(image_latent, torch.tensor([False, True]), torch.tensor([False, False]))
+    velocity = model.velocity(x, torch.full((2,), 0.5), condition)
     assert velocity.isfinite().all()
     assert not torch.equal(velocity[0], velocity[1])

@@ -6,8 +6,8 @@ from safetensors.torch import save_file
 
 from devtools import tiny
 from flowinone.model import FlowInOneModel
-from flowinone.training.config import LoraSettings
-from flowinone.training.parts import adapter_tensors, add_adapters
+from flowinone.training.adapters import adapter_tensors, add_adapters
+from flowinone.training.run_config import LoraSettings
 from flowinone.weights.lora import add_lora, load_lora
 from flowinone.weights.weightfile import CheckpointError
 

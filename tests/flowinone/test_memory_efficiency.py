@@ -16,7 +16,7 @@ from flowinone.model import Condition, VelocityNetwork
 from flowinone.model.fine import Upsample
 from flowinone.model.time import Times
 from flowinone.sampling import Guidance, guided_velocity
-from flowinone.training.parts import recompute
+from flowinone.training.build import checkpoint_activations
 from tests.conftest import relative_error
 
 SMALL = dict(
@@ -139,7 +139,7 @@ def test_gradients_are_those_of_the_norm_made_at_once(checkpointed):
     network = made(**TOKENS[64])
     twin = plain(network)
     if checkpointed:
-        recompute(network)
+        checkpoint_activations(network)
     found = []
     for each in (network, twin):
         x, t, condition = arguments(each)

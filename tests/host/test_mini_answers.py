@@ -7,10 +7,9 @@ from PIL import Image
 
 from flowinone import mini
 from flowinone.prompts import dumps
-from flowinone.toy import SCENE_TASKS
-from flowinone.toy.judge import judge
+from flowinone.toy import SCENE_TASKS, judge
 from scripts.demo_graph import PROMPTS, TASKS, photo, task_graph
-from scripts.demo_prompts import SIDE, demo_plan
+from scripts.demo_prompts import demo_plan
 
 
 def test_the_demo_has_a_prompt_of_every_task():
@@ -24,7 +23,7 @@ def test_its_prompts_are_the_chosen_scenes(task):
     assert (PROMPTS / f"{task}.json").read_text(encoding="utf-8") == dumps(planned.prompt) + "\n"
     assert (planned.photo is None) == (photo(task) is None)
     if planned.photo:
-        assert Image.open(photo(task)).tobytes() == planned.photo.draw(SIDE).tobytes()
+        assert Image.open(photo(task)).tobytes() == planned.photo.tobytes()
 
 
 @pytest.mark.parametrize("task", TASKS)

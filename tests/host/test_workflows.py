@@ -12,7 +12,7 @@ from devtools.comfyui.prompt import inputs_of, node_id
 from devtools.toys import ROW, TOYS, drawing, faults, in_a_row, shown_by
 from flowinone import mini
 from flowinone.prompts import loads, render
-from flowinone.toy.judge import judge
+from flowinone.toy import judge
 from tests.host.conftest import PHOTO, ROOT, TINY
 
 WORKFLOWS = ROOT / "workflows"
@@ -182,7 +182,7 @@ def test_a_workflow_gives_a_picture(run, name):
 
 @pytest.mark.parametrize("name", TOYS)
 def test_the_right_answer_to_a_toy_scene_would_be_judged_right(name):
-    assert judge(TOYS[name], TOYS[name].answer.scene.draw(128)).reasons == ()
+    assert judge(TOYS[name], TOYS[name].answer.scene.render(128)).reasons == ()
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -300,7 +300,7 @@ def test_a_canvas_shows_the_toy_scene(name):
     drawn, toy = loads(inputs_of(prompt, "FlowInOneCanvas")["drawing"]), TOYS[name]
     assert drawn == loads(drawing(toy))
     if toy.prompt is None:
-        shown, scene = (np.asarray(picture, int) for picture in (render(drawn), toy.photo.draw(512)))
+        shown, scene = (np.asarray(picture, int) for picture in (render(drawn), toy.photo.render(512)))
         # They smooth edges each in its own way.
         assert np.abs(shown - scene).mean() < 0.1
 

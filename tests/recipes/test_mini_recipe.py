@@ -1,8 +1,9 @@
-"""What mini is trained with beside the loop: a cache of pairs, an autoencoder, and a tower that learns to read."""
+"""Mini's recipe: its stages' settings, and training of the autoencoder, the tower and the prompt encoder."""
 
 import dataclasses
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -12,20 +13,19 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from flowinone import mini
+from flowinone import FlowInOnePipeline, mini
 from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, latents_of_moments
 from flowinone.model.names import native_name
-from flowinone.toy import COLORS, SCENE_TASKS, SHAPES, SceneSource, plan
-from flowinone.training.cache import PairCache, rows
-from flowinone.training.config import TrainingConfig, read_config
-from flowinone.training.data import Mixture, TrainingPictures, on_device, open_source
+from flowinone.toy import COLORS, SCENE_TASKS, SHAPES, SOURCE_NAME, SceneSource, example, open_scenes
+from flowinone.training.build import build_objective, network_from_file
+from flowinone.training.cache import PairCache
+from flowinone.training.data import Mixture, to_device
 from flowinone.training.loop import train
-from flowinone.training.objective import Chance
-from flowinone.training.parts import build, stored_network
+from flowinone.training.objective import NoiseDraws
+from flowinone.training.run_config import ConfigError, TrainingConfig, read_config
 from flowinone.vision import VisionEncoder
 from flowinone.weights.checkpoint import load_autoencoder, load_network, load_vision
-from recipes.mini import latent_regression as guessing
-from recipes.mini import ocr_pretraining as reading
+from recipes.mini import latent_regression, ocr_pretraining
 from recipes.mini.autoencoder_training import (
     AutoencoderConfig,
     DecoderConfig,
@@ -36,9 +36,16 @@ from recipes.mini.autoencoder_training import (
     train_autoencoder,
     train_decoder,
 )
-from recipes.mini.latent_regression import GuessingConfig, standing, train_guessing, weights
-from recipes.mini.ocr_pretraining import ReadingConfig, train_reading, words_of
-from recipes.mini.train import spread
+from recipes.mini.checkpoint_edits import with_source_deviation
+from recipes.mini.latent_regression import (
+    LatentRegressionConfig,
+    error_weights,
+    label_map,
+    rows,
+    train_latent_regression,
+)
+from recipes.mini.ocr_pretraining import OCRConfig, train_ocr, words_of
+from recipes.mini.run import Recipe, stage_names
 
 COUNT = 40
 TOWER = dict(
@@ -74,6 +81,10 @@ NETWORK = dict(
 )
 
 
+def trained(config: TrainingConfig):
+    return train(config, sources={SOURCE_NAME: open_scenes})
+
+
 @pytest.fixture(scope="module")
 def scenes():
     return Mixture([(SceneSource(size=64, prompt_size=64), 1)], seed=3)
@@ -91,10 +102,8 @@ def files(cache, tmp_path_factory):
     """An autoencoder and a tower, trained for a moment."""
     folder = tmp_path_factory.mktemp("parts")
     config = AutoencoderConfig(str(folder / "vae"), widths=(8, 8, 16, 16), groups=4, steps=4, batch_size=1, bf16=False)
-    schooling = ReadingConfig(
-        str(folder / "reading"), TOWER, word_steps=2, word_batch_size=8, steps=2, batch_size=8, bf16=False
-    )
-    return {"vae": str(train_autoencoder(config, cache)), "vision": str(train_reading(schooling, cache))}
+    ocr = OCRConfig(str(folder / "ocr"), TOWER, word_steps=2, word_batch_size=8, steps=2, batch_size=8, bf16=False)
+    return {"vae": str(train_autoencoder(config, cache)), "vision": str(train_ocr(ocr, cache))}
 
 
 def settings(out, files, **changes) -> TrainingConfig:
@@ -121,55 +130,21 @@ def settings(out, files, **changes) -> TrainingConfig:
     return read_config(file)
 
 
-def test_a_cache_holds_the_pairs_of_its_mixture_and_draws_them_once(cache, scenes):
-    pictures = TrainingPictures(scenes, COUNT, 64, 64, steps=1)[0]
-    for name in ("vision", "image", "target"):
-        assert np.array_equal(cache[name], pictures[name].permute(0, 2, 3, 1))
-    assert cache["bypass"].tolist() == pictures["bypass"].tolist()
-    assert cache.names == pictures["names"]
-    before = (cache.folder / "vision.npy").stat().st_mtime_ns
-    cache.fill(scenes)
-    assert (cache.folder / "vision.npy").stat().st_mtime_ns == before
-
-
-def test_a_cache_of_other_pairs_is_refused(cache, scenes):
-    for other in (PairCache(cache.folder, COUNT + 1, 64, 64), PairCache(cache.folder, COUNT, 64, 32)):
-        with pytest.raises(ValueError, match=r"drawn of something else \(shapes\)"):
-            other.fill(scenes)
-    (source,) = scenes.sources
-    for mixture in (Mixture([(source, 1)], seed=4), Mixture([(SceneSource(["wind"], 0, 64, 64), 1)], seed=3)):
-        with pytest.raises(ValueError, match=r"drawn of something else \(pairs\)"):
-            cache.fill(mixture)
-
-
-def test_a_cache_counts_the_pairs_that_it_leaves_out(tmp_path, caplog):
-    for side in ("input", "output"):
-        (tmp_path / "pairs" / side).mkdir(parents=True)
-        for number in range(3):
-            Image.new("RGB", (64, 64)).save(tmp_path / "pairs" / side / f"{number}.png")
-    (tmp_path / "pairs" / "output" / "1.png").write_bytes(b"no picture")
-    mixture = Mixture([(open_source(tmp_path / "pairs"), 1)], seed=0)
-    PairCache(tmp_path / "cache", 20, 64, 64).fill(mixture)
-    ((name, times),) = mixture.broken.items()
-    assert name.endswith("1.png") and times > 1
-    assert caplog.text.count("is left out") == 1
-
-
 def test_encoded_pairs_have_the_loss_of_their_pictures(cache, scenes, files, tmp_path):
-    objective = build(settings(tmp_path / "run", files))
+    objective = build_objective(settings(tmp_path / "run", files))
     device = torch.device("cpu")
     for name, encoder in (("image", objective.vae), ("target", objective.vae), ("vision", objective.vision)):
         cache.encode(name, encoder, device, torch.float32)
     batch = next(cache.batches(6, 0, 0, 1, ("image", "target", "vision")))
     same = next(cache.batches(6, 0, 0, 1, ()))
-    chance = Chance.draw(0, 0, 6, objective.model.config.latent_shape, 0.3)
-    losses = [float(objective(on_device(one, device), chance)[0].detach()) for one in (batch, same)]
+    draws = NoiseDraws.draw(0, 0, 6, objective.model.config.latent_shape, 0.3)
+    losses = [float(objective(to_device(one, device), draws)[0].detach()) for one in (batch, same)]
     # The cache keeps half precision.
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)
 
 
-def test_another_encoder_encodes_anew(cache, files, tmp_path):
-    objective = build(settings(tmp_path / "run", files))
+def test_another_encoder_encodes_again(cache, files, tmp_path):
+    objective = build_objective(settings(tmp_path / "run", files))
     cache.encode("image", objective.vae, torch.device("cpu"), torch.float32)
     before = np.array(cache["image_encoded"])
     with torch.no_grad():
@@ -178,19 +153,19 @@ def test_another_encoder_encodes_anew(cache, files, tmp_path):
     assert np.allclose(cache["image_encoded"], before + 1, atol=2e-2)
 
 
-def test_a_run_on_a_cache_goes_on_exactly(files, tmp_path):
-    whole = train(settings(tmp_path / "whole", files)).losses
-    first = train(settings(tmp_path / "parts", files, steps=2)).losses
-    second = train(settings(tmp_path / "parts", files)).losses
+def test_a_run_on_a_cache_resumes_exactly(files, tmp_path):
+    whole = trained(settings(tmp_path / "whole", files)).losses
+    first = trained(settings(tmp_path / "parts", files, steps=2)).losses
+    second = trained(settings(tmp_path / "parts", files)).losses
     assert first + second == pytest.approx(whole, rel=1e-6)
 
 
 def test_a_cache_and_the_contrastive_term_exclude_each_other(tmp_path, files):
-    with pytest.raises(ValueError, match="contrastive_weight looks at target pictures"):
+    with pytest.raises(ValueError, match="contrastive_weight needs the target pictures"):
         settings(tmp_path / "run", files, mode="finetune", checkpoint="x.safetensors", network={})
 
 
-def test_an_autoencoder_learns_goes_on_and_writes_a_file_that_loaders_take(cache, tmp_path):
+def test_an_autoencoder_learns_resumes_and_writes_a_file_that_loaders_take(cache, tmp_path):
     config = AutoencoderConfig(
         str(tmp_path / "vae"),
         widths=(16, 16, 16, 16),
@@ -273,16 +248,16 @@ def test_an_autoencoder_keeps_its_pictures_under_the_public_names():
 
 def test_words_are_those_of_the_prompt_that_a_pair_is_named_after(scenes):
     for task in SCENE_TASKS:
-        said = plan(task, 7).words.lower().replace(".", "").replace(",", "").split()
+        said = example(task, 7).words.lower().replace(".", "").replace(",", "").split()
         assert words_of(f"{task}-7") == said[:16]
 
 
 def test_a_tower_learns_words_and_its_file_says_its_heads(cache, tmp_path, caplog, monkeypatch):
     # As in the first minutes of a real run, in which words stand alike.
-    monkeypatch.setattr(reading, "_SPREADING", 1e6)
+    monkeypatch.setattr(ocr_pretraining, "_VARIATION_RAMP", 1e6)
     tower = TOWER | dict(hidden_size=64, num_hidden_layers=2, projection_dim=64)
-    config = ReadingConfig(
-        str(tmp_path / "reading"),
+    config = OCRConfig(
+        str(tmp_path / "ocr"),
         tower,
         word_steps=150,
         word_batch_size=64,
@@ -293,7 +268,7 @@ def test_a_tower_learns_words_and_its_file_says_its_heads(cache, tmp_path, caplo
         bf16=False,
     )
     with caplog.at_level("INFO", "flowinone.training"):
-        file = train_reading(config, cache)
+        file = train_ocr(config, cache)
     losses = [
         float(record.message.split("loss ")[1].split()[0]) for record in caplog.records if " loss " in record.message
     ]
@@ -311,8 +286,8 @@ def whole_and_resumed(learn, config, cache):
     return learn(config, cache), learn(parts, cache)
 
 
-def test_a_stopped_reading_goes_on_exactly(cache, tmp_path):
-    config = ReadingConfig(
+def test_stopped_ocr_pretraining_resumes_exactly(cache, tmp_path):
+    config = OCRConfig(
         str(tmp_path / "whole"),
         TOWER,
         word_steps=2,
@@ -322,33 +297,33 @@ def test_a_stopped_reading_goes_on_exactly(cache, tmp_path):
         checkpoint_every=2,
         bf16=False,
     )
-    whole, resumed = (load_file(file) for file in whole_and_resumed(train_reading, config, cache))
+    whole, resumed = (load_file(file) for file in whole_and_resumed(train_ocr, config, cache))
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("task", SCENE_TASKS)
-def test_guesses_count_where_a_prompt_changes_something(task):
+def test_errors_have_most_weight_where_a_prompt_changes_something(task):
     for seed in range(8):
-        planned = plan(task, seed)
-        scene, photo = planned.answer.scene, planned.photo
-        shapes, colors = standing(scene, 32)
-        counts = weights(planned, 32)
+        planned = example(task, seed)
+        scene, photo = planned.answer.scene, planned.photo_scene
+        shapes, colors = label_map(scene, 32)
+        counts = error_weights(planned, 32)
         assert counts.min() == np.float16(0.1) and counts.max() == 1
-        for thing in scene.things:
+        for thing in scene.objects:
             column, row = (int(along * 32) for along in thing.center)
             assert (shapes[row, column], colors[row, column]) == (
                 1 + [*SHAPES].index(thing.shape),
                 1 + [*COLORS].index(thing.color),
             )
-            assert counts[row, column] == (np.float16(0.4) if photo and thing in photo.things else 1)
-        for thing in photo.things if photo else ():
+            assert counts[row, column] == (np.float16(0.4) if photo and thing in photo.objects else 1)
+        for thing in photo.objects if photo else ():
             column, row = (int(along * 32) for along in thing.center)
-            assert thing in scene.things or counts[row, column] == 1
+            assert thing in scene.objects or counts[row, column] == 1
         if scene.flag:
             cloth = colors == 1 + [*COLORS].index(scene.flag.color)
             assert (shapes[cloth] == 1 + len(SHAPES)).all() and (counts[cloth] == 1).all() and cloth.any()
-        assert ((shapes > 0) == (colors > 0)).all() and shapes.any() == bool(scene.things or scene.flag)
+        assert ((shapes > 0) == (colors > 0)).all() and shapes.any() == bool(scene.objects or scene.flag)
 
 
 @pytest.fixture(scope="module")
@@ -356,12 +331,12 @@ def network(cache, files, tmp_path_factory):
     """A network that has hardly begun; the cache's answers are encoded for it."""
     tensors, layout = load_autoencoder(files["vae"])
     cache.encode("target", autoencoder_from_state_dict(tensors, **layout), torch.device("cpu"), torch.float32)
-    return str(train(settings(tmp_path_factory.mktemp("begun") / "run", files, steps=1, sample_every=9)).files[0])
+    return str(trained(settings(tmp_path_factory.mktemp("begun") / "run", files, steps=1, sample_every=9)).files[0])
 
 
-def test_guesses_get_better_and_the_velocity_network_stays(cache, files, network, tmp_path, caplog):
-    config = GuessingConfig(
-        str(tmp_path / "guessing"),
+def test_predictions_get_better_and_the_velocity_network_stays(cache, files, network, tmp_path, caplog):
+    config = LatentRegressionConfig(
+        str(tmp_path / "regression"),
         network,
         files["vision"],
         steps=200,
@@ -371,7 +346,7 @@ def test_guesses_get_better_and_the_velocity_network_stays(cache, files, network
         bf16=False,
     )
     with caplog.at_level("INFO", "flowinone.training"):
-        trained, tower = train_guessing(config, [cache])
+        trained, tower = train_latent_regression(config, [cache])
     losses = [
         float(record.message.split("  loss ")[1].split()[0]) for record in caplog.records if "  loss " in record.message
     ]
@@ -384,9 +359,9 @@ def test_guesses_get_better_and_the_velocity_network_stays(cache, files, network
     assert VisionEncoder.from_state_dict(tensors, **found).config.num_attention_heads == 2
 
 
-def test_what_stands_where_can_be_read_from_guesses(cache, files, network, tmp_path, caplog):
-    config = GuessingConfig(
-        str(tmp_path / "guessing"),
+def test_the_reader_learns_and_recognises_things_in_predictions(cache, files, network, tmp_path, caplog):
+    config = LatentRegressionConfig(
+        str(tmp_path / "regression"),
         network,
         files["vision"],
         steps=150,
@@ -394,16 +369,16 @@ def test_what_stands_where_can_be_read_from_guesses(cache, files, network, tmp_p
         warmup=5,
         learning_rate=5e-3,
         bf16=False,
-        reading_weight=1.0,
-        reading_steps=100,
+        reader_weight=1.0,
+        reader_steps=100,
     )
     with caplog.at_level("INFO", "flowinone.training"):
-        train_guessing(config, [cache])
+        train_latent_regression(config, [cache])
     lines = [record.message for record in caplog.records if "  loss " in record.message]
-    learnt, read = ([line for line in lines if ("guess " in line) == guessed] for guessed in (False, True))
+    learnt, read = ([line for line in lines if ("regression " in line) == guessed] for guessed in (False, True))
     errors = (
         [float(line.split("loss ")[1].split()[0]) for line in learnt],
-        [float(line.split("read ")[1].split()[0]) for line in read],
+        [float(line.split("reader ")[1].split()[0]) for line in read],
     )
     assert [len(each) for each in errors] == [2, 3]
     for each in errors:
@@ -411,8 +386,8 @@ def test_what_stands_where_can_be_read_from_guesses(cache, files, network, tmp_p
 
 
 def test_a_new_prompt_encoder_takes_the_old_ones_place(cache, files, network, tmp_path):
-    config = GuessingConfig(
-        str(tmp_path / "guessing"),
+    config = LatentRegressionConfig(
+        str(tmp_path / "regression"),
         network,
         files["vision"],
         dict(context_length=16, reduced_widths=[4]),
@@ -420,34 +395,38 @@ def test_a_new_prompt_encoder_takes_the_old_ones_place(cache, files, network, tm
         batch_size=4,
         bf16=False,
     )
-    (before, _), (after, layout) = (load_network(file) for file in (network, train_guessing(config, [cache])[0]))
+    (before, _), (after, layout) = (
+        load_network(file) for file in (network, train_latent_regression(config, [cache])[0])
+    )
     assert (layout.context_length, layout.reduced_widths) == (16, (4,)) and layout.coarse_heads == NETWORK[
         "coarse_heads"
     ]
     assert all(tensor.equal(after[name]) for name, tensor in before.items() if name.startswith("velocity_network."))
 
 
-def test_guessing_takes_pairs_of_all_caches(files, network, cache, tmp_path, monkeypatch):
+def test_latent_regression_samples_all_caches(files, network, cache, tmp_path, monkeypatch):
     looked_up = []
     monkeypatch.setattr(
-        guessing, "rows", lambda arrays, numbers: looked_up.append((arrays, numbers)) or rows(arrays, numbers)
+        latent_regression, "rows", lambda arrays, numbers: looked_up.append((arrays, numbers)) or rows(arrays, numbers)
     )
-    config = GuessingConfig(str(tmp_path / "guessing"), network, files["vision"], steps=3, batch_size=16, bf16=False)
-    train_guessing(config, [cache, cache])
+    config = LatentRegressionConfig(
+        str(tmp_path / "regression"), network, files["vision"], steps=3, batch_size=16, bf16=False
+    )
+    train_latent_regression(config, [cache, cache])
     assert all([len(array) for array in arrays] == [COUNT, COUNT] for arrays, _ in looked_up)
     numbers = np.concatenate([numbers for _, numbers in looked_up])
     assert numbers.min() < COUNT <= numbers.max() < 2 * COUNT
 
 
-def test_rows_are_counted_on_from_array_to_array():
+def test_rows_are_numbered_from_array_to_array():
     arrays = np.arange(3), np.arange(10, 14), np.arange(20, 22)
     assert rows(arrays, np.array([0, 2, 3, 6, 7, 8])).tolist() == [0, 2, 10, 13, 20, 21]
     assert rows(arrays, np.array([4, 4])).tolist() == [11, 11]
     assert rows(arrays[:1], np.array([1])).tolist() == [1]
 
 
-def test_stopped_guessing_goes_on_exactly(cache, files, network, tmp_path):
-    config = GuessingConfig(
+def test_stopped_latent_regression_resumes_exactly(cache, files, network, tmp_path):
+    config = LatentRegressionConfig(
         str(tmp_path / "whole"),
         network,
         files["vision"],
@@ -456,21 +435,75 @@ def test_stopped_guessing_goes_on_exactly(cache, files, network, tmp_path):
         warmup=1,
         checkpoint_every=2,
         bf16=False,
-        reading_weight=0.5,
-        reading_steps=2,
+        reader_weight=0.5,
+        reader_steps=2,
     )
-    for written in zip(*whole_and_resumed(train_guessing, config, [cache])):
+    for written in zip(*whole_and_resumed(train_latent_regression, config, [cache])):
         whole, resumed = map(load_file, written)
         for name, tensor in whole.items():
             torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_another_spread_leaves_the_guesses_as_they_are(tmp_path):
+def test_another_source_deviation_leaves_the_means_as_they_are(tmp_path):
     tokens = torch.randn(2, 144, 256, generator=torch.Generator().manual_seed(0))
     (mean, _), (same, logvar) = (
-        stored_network(file).encode_prompt(tokens)
-        for file in (mini.NETWORK, spread(mini.NETWORK, tmp_path / "wide.safetensors", 0.5))
+        network_from_file(file).encode_prompt(tokens)
+        for file in (mini.NETWORK, with_source_deviation(mini.NETWORK, tmp_path / "wide.safetensors", 0.5))
     )
     assert torch.equal(mean, same)
     # In half precision.
     torch.testing.assert_close(logvar, torch.full_like(logvar, 2 * math.log(0.5)), atol=5e-3, rtol=0)
+
+
+def test_every_stage_starts_from_files_of_earlier_ones():
+    recipe = Recipe(Path("out"))
+    names = stage_names()
+    assert [name[:2] for name in names] == [f"{number:02}" for number in range(1, len(names) + 1)]
+    for number, name in enumerate(names):
+        stage, config = recipe.stages[name], recipe.config(name)
+        files = [stage.encode_targets, stage.initial, stage.settings]
+        used = {part for part in re.findall(r"out/([\w]+)/", str(files))}
+        assert used <= {*names[:number], *([name] if stage.initial else [])}
+        assert config.out == str(Path("out", name))
+    # The last stage freezes the prompt encoder, and so goes with the tower of the one before.
+    assert recipe.config(names[-1]).vision == str(Path("out", names[-2], "vision.safetensors"))
+
+
+def test_unknown_fields_of_a_stage_are_named():
+    with pytest.raises(ConfigError, match="stepz is not a field"):
+        Recipe(Path("out"), overrides=["01_autoencoder.settings.stepz=3"])
+    with pytest.raises(ConfigError, match="objective is 'dream'"):
+        Recipe(Path("out"), overrides=["01_autoencoder.objective=dream"])
+
+
+def test_the_recipe_runs_from_its_first_stage_to_files_for_the_package(tmp_path):
+    """Every stage for a step or two, with small modules."""
+    tower = dict(TOWER, image_size=64, num_image_tokens=16)
+    changes = {"pairs.image_size": 64, "pairs.vision_size": 64}
+    changes |= {f"pairs.sets.{name}.count": 16 for name in ("base", "more", "flow", "harder", "last")}
+    for name in stage_names():
+        changes |= {f"{name}.settings.steps": 1, f"{name}.settings.batch_size": 2}
+    changes |= {
+        "01_autoencoder.settings.widths": [8, 8, 16, 16],
+        "01_autoencoder.settings.groups": 4,
+        "03_ocr_pretraining.settings.tower": tower,
+        "03_ocr_pretraining.settings.word_steps": 1,
+        "03_ocr_pretraining.settings.word_batch_size": 2,
+        "12_weighted_regression_fine.settings.new_prompt_encoder": dict(context_length=16, reduced_widths=[4]),
+        "15_reader_regression.settings.reader_steps": 1,
+        **{f"{name}.settings.network": NETWORK for name in ("04_flow_matching", "05_latent_regression")},
+    }
+    recipe = Recipe(tmp_path, overrides=[f"{name}={json.dumps(value)}" for name, value in changes.items()])
+    assert all(recipe.run(name) for name in stage_names())
+    network, vision, vae = recipe.ship(tmp_path / "mini")
+    pipeline = FlowInOnePipeline.from_single_files(network, vision, vae)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline(Image.new("RGB", (64, 64)), steps=1, generator=0).images[0].size == (64, 64)
+    assert {tensor.dtype for tensor in load_file(network).values()} == {torch.float16}
+    # Stage 08 has the prompt encoder of 07 and the velocity network of 04.
+    merged = load_file(tmp_path / "08_joint_frozen_tower" / "initial.safetensors")
+    encoder = load_file(tmp_path / "07_latent_regression_tower" / "flowinone.safetensors")
+    velocity = load_file(tmp_path / "04_flow_matching" / "flowinone.safetensors")
+    for name, tensor in merged.items():
+        source = encoder if native_name(name).startswith("prompt_encoder.") else velocity
+        assert tensor.equal(source[name])

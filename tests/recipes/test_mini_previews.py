@@ -1,9 +1,9 @@
-"""What weights files say beside their tensors."""
+"""The preview factors in the metadata of mini's network."""
 
 import torch
 from torch.nn import functional as F
 
-from flowinone.training.export import preview_factors
+from recipes.mini.checkpoint_edits import preview_factors
 
 
 def previewed(latents, preview):

@@ -18,8 +18,7 @@ from flowinone.evaluation.judging import Examiners, results
 from flowinone.evaluation.metrics import Marks, Score, Setting
 from flowinone.evaluation.runner import CountedVelocity, evaluations_of, examine, runs_of, variants
 from flowinone.sampling import SOLVERS, integrate
-from flowinone.toy import COLORS, SCENE_TASKS, SHAPES, Scene, Thing, example
-from flowinone.toy.judge import KINDS, judge
+from flowinone.toy import COLORS, FAULT_KINDS, SCENE_TASKS, SHAPES, Scene, SceneObject, example, judge
 
 NAMES = ["dual path off", "guidance 1", "5 steps", "10 steps", "20 steps", "50 steps", *SOLVERS]
 
@@ -60,7 +59,7 @@ def test_other_processes_draw_and_judge_alike():
     for one, (picture, bypass) in zip(made, drawn):
         assert np.array_equal(np.asarray(picture), np.asarray(one.input)) and bypass == one.prompt.bypass
     assert judged == [judge(made[0], made[0].output), judge(made[1], made[0].output), judge(made[2], made[2].photo)]
-    assert [judgement.success for judgement in judged] == [True, False, False]
+    assert [judgement.correct for judgement in judged] == [True, False, False]
 
 
 def test_shares_come_with_wilsons_interval():
@@ -73,16 +72,16 @@ def test_shares_come_with_wilsons_interval():
 
 def test_faults_are_counted_by_kind_once_an_answer():
     scenes = {number: example("text_box", number, held_out=True).answer.scene for number in range(20)}
-    numbers, scenes = zip(*[(number, scene) for number, scene in scenes.items() if len(scene.things) == 2][:3])
+    numbers, scenes = zip(*[(number, scene) for number, scene in scenes.items() if len(scene.objects) == 2][:3])
 
     def other(choices, but):
         return next(choice for choice in choices if choice != but)
 
-    recolored, bare, reshaped = (list(scene.things) for scene in scenes)
+    recolored, bare, reshaped = (list(scene.objects) for scene in scenes)
     recolored = [dataclasses.replace(thing, color=other(COLORS, thing.color)) for thing in recolored]
     reshaped[0] = dataclasses.replace(reshaped[0], shape=other(SHAPES, reshaped[0].shape))
     things = (recolored, [], reshaped)
-    pictures = [Scene(scene.ground, tuple(kept)).draw(128) for scene, kept in zip(scenes, things)]
+    pictures = [Scene(scene.background, tuple(kept)).render(128) for scene, kept in zip(scenes, things)]
     with Examiners(0) as examiners:
         judgements = results(examiners.judge("text_box", numbers, pictures))
     assert Marks(tuple(judgements), 0, 0, 0, 0).kinds == {"colour": 1, "missing": 1, "shape": 1}
@@ -93,11 +92,11 @@ def test_faults_are_counted_by_kind_once_an_answer():
 def test_every_fault_has_a_known_kind():
     for task in SCENE_TASKS:
         made = example(task, 3, held_out=True)
-        things = (Thing("ball", "red", (0.2, 0.8), 0.1), Thing("moon", "black", (0.85, 0.85), 0.1))
-        ground = made.answer.scene.ground
+        things = (SceneObject("ball", "red", (0.2, 0.8), 0.1), SceneObject("moon", "black", (0.85, 0.85), 0.1))
+        ground = made.answer.scene.background
         for scene in (Scene(ground, things), Scene(dataclasses.replace(ground, colors=((40,) * 3,) * 2))):
-            judgement = judge(made, scene.draw(128))
-            assert judgement.kinds and set(judgement.kinds) <= set(KINDS)
+            judgement = judge(made, scene.render(128))
+            assert judgement.kinds and set(judgement.kinds) <= set(FAULT_KINDS)
 
 
 def test_answers_are_the_pipelines_whatever_the_batch(pipe):
@@ -159,7 +158,7 @@ def test_a_model_gets_a_table_figures_and_a_sheet_of_wrong_answers(weights, mode
         assert variant["all"]["count"] == 2 * count and variant["all"]["right"] == 0
         for marks in variant["tasks"].values():
             assert marks["share"] == 0 and 0 < marks["interval"][1] < 1
-            assert 1 <= sum(marks["reasons"].values()) and set(marks["reasons"]) <= set(KINDS)
+            assert 1 <= sum(marks["reasons"].values()) and set(marks["reasons"]) <= set(FAULT_KINDS)
     evaluations = {name: variant["all"]["evaluations"] for name, variant in scores["variants"].items()}
     assert (evaluations["main"], evaluations["20 steps"], evaluations["heun"]) == (2, 20, 2)
     runs = {name: variant["all"]["runs"] for name, variant in scores["variants"].items()}
