@@ -19,7 +19,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from ..files import write_output
+from ..files import atomic_write
 from ..preprocess import latent_view, vision_view
 from ..vision import VisionEncoder
 from .data import Mixture
@@ -76,7 +76,8 @@ class PairCache:
                     mixture.report(met)
                 if number % 20 == 0:
                     log.info("%d of %d pairs cached in %.0f s", len(names), self.count, time.monotonic() - began)
-        write_output(json.dumps(names).encode(), str(marker))
+        with atomic_write(marker, "w") as file:
+            json.dump(names, file)
 
     def encode(
         self, name: str, encoder: VisionEncoder | AutoencoderKL, device: torch.device, dtype: torch.dtype

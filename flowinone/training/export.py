@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -17,12 +16,9 @@ from .snapshots import SnapshotError, remedy, save_tensors
 
 def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
     """Write safetensors atomically; the path. Raises SnapshotError if it cannot be written."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        save_tensors(unfinished, tensors, {"format": "pt"} | metadata)
-        os.replace(unfinished, path)
+        save_tensors(path, tensors, {"format": "pt"} | metadata)
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
         raise SnapshotError(
             f"{path} could not be written ({error}); {remedy(path.parent)}, then start again"
         ) from error

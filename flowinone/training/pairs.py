@@ -16,7 +16,6 @@ from ..prompts.prompt_files import PROMPT_CHUNK, embedded_prompt
 TEXT_TO_IMAGE = "t2i"
 TYPES = (TEXT_TO_IMAGE, "c2i")
 """A pair's types (upstream: `scripts/wds_organize/unified_to_tars.py`); the first turns the dual path off."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 LONGEST_TYPE = 64
 """Bytes of a type that are read."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
-from pydantic import BeforeValidator, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
 OptimizerName = Literal["adamw", "muon"]
@@ -47,6 +47,8 @@ Number = Annotated[float, BeforeValidator(_no_bool)]
 """YAML reads 1e-5 as text, which pydantic converts."""
 Positive = Annotated[Number, Field(gt=0)]
 Switch = Annotated[bool, Strict()]
+UserPath = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A path as users write it, with `~` for the home folder."""
 
 FORBID_UNKNOWN = ConfigDict(extra="forbid")
 """For dataclasses that `validated` makes: a misspelt field is an error."""
@@ -69,7 +71,7 @@ class DataSource:
     `path` is a pair folder, shards, or `NAME:…` for a source that is registered under NAME (see `sources.open_source`).
     """
 
-    path: str
+    path: UserPath
     weight: Positive = 1
 
 
@@ -100,12 +102,12 @@ class TrainingConfig:
     `sample_every` steps, with `sample_steps` solver steps at `guidance_scale`.
     """
 
-    out: str
+    out: UserPath
     data: tuple[Annotated[DataSource, BeforeValidator(_as_data_source)], ...]
     mode: Mode = "finetune"
-    checkpoint: str = ""
-    vision: str = ""
-    vae: str = ""
+    checkpoint: UserPath = ""
+    vision: UserPath = ""
+    vae: UserPath = ""
     network: dict[str, Any] = dataclasses.field(default_factory=dict)
     tower: dict[str, Any] = dataclasses.field(default_factory=dict)
     train_vision: Switch = False
@@ -134,12 +136,12 @@ class TrainingConfig:
     gradient_checkpointing: Switch = False
     workers: AtLeast0 = 2
     cache: AtLeast0 = 0
-    cache_folder: str = ""
+    cache_folder: UserPath = ""
     log_every: AtLeast1 = 10
     checkpoint_every: AtLeast1 = 500
     keep: AtLeast1 = 2
     sample_every: AtLeast1 = 500
-    samples: tuple[str, ...] = ()
+    samples: tuple[UserPath, ...] = ()
     sample_steps: AtLeast1 = 20
     guidance_scale: Number = 7.0
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .pairs import LONGEST_TYPE, SUFFIXES, BrokenPair, PackedStrings, PairRecord, StoredPairs, type_word
+from ..files import PICTURE_SUFFIXES, atomic_path
+from .pairs import LONGEST_TYPE, BrokenPair, PackedStrings, PairRecord, StoredPairs, type_word
 
 _MEMBER = re.compile(r"(.+)\.(?:(in|out)(\.\w+)|(type))", re.IGNORECASE)
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -24,7 +25,7 @@ _END = bytes(tarfile.BLOCKSIZE)
 class Shard(StoredPairs):
     """The pairs of a tar file, in its order. Its headers are read once; then a pair is read from its offset.
 
-    Pictures may have any of `SUFFIXES`. A truncated or damaged file gives the pairs before the damage.
+    Pictures may have any of `files.PICTURE_SUFFIXES`. A truncated or damaged file gives the pairs before the damage.
     """
 
     def __init__(self, path: str):
@@ -92,7 +93,7 @@ def _index(path: str) -> tuple[list[tuple[str, dict]], str | None]:
                     break
                 reached = end + -end % tarfile.BLOCKSIZE
                 match = _MEMBER.fullmatch(member.name)
-                if not match or not member.isreg() or (match[2] and match[3].lower() not in SUFFIXES):
+                if not match or not member.isreg() or (match[2] and match[3].lower() not in PICTURE_SUFFIXES):
                     continue
                 key, part = match[1], (match[2] or match[4]).lower()
                 if part in latest.get(key, (part,)):
@@ -117,15 +118,10 @@ def _has_all(last: dict, others: list[tuple[str, dict]]) -> bool:
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
-    """Write a tar file of samples, a key and files by suffix each: whole or not at all, and always the same bytes."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as archive:
-            for key, files in samples:
-                for suffix, content in files.items():
-                    member = tarfile.TarInfo(f"{key}.{suffix}")
-                    member.size = len(content)
-                    archive.addfile(member, BytesIO(content))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write a tar file of samples, each a key and files by suffix, atomically; the same samples give the same bytes."""
+    with atomic_path(path) as partial, tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for key, files in samples:
+            for suffix, content in files.items():
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, BytesIO(content))

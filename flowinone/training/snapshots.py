@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..files import atomic_path, atomic_write
+
 _NAME = re.compile(r"step_(\d+)")
 _NEARLY_FULL = 2**28
 """Free bytes below which a disk counts as full."""
@@ -34,11 +36,11 @@ def save_snapshot(
     try:
         unfinished.mkdir(parents=True)
         for name, values in tensors.items():
-            save_tensors(unfinished / f"{name}.safetensors", values)
-        torch.save(optimizer, unfinished / "optimizer.pt")
-        (unfinished / "state.json").write_text(json.dumps(facts | {"step": step}, indent=1), encoding="utf-8")
-        for file in unfinished.iterdir():
-            _flush(file)
+            save_tensors(unfinished / f"{name}.safetensors", values, sync=True)
+        with atomic_path(unfinished / "optimizer.pt", sync=True) as partial:
+            torch.save(optimizer, partial)
+        with atomic_write(unfinished / "state.json", "w", sync=True) as file:
+            json.dump(facts | {"step": step}, file, indent=1)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(unfinished, target)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors: on a full disk
@@ -52,13 +54,12 @@ def save_snapshot(
     return target
 
 
-def save_tensors(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write safetensors with the permissions of other new files. Raises OSError or SafetensorError."""
-    file.touch()
-    mode = file.stat().st_mode
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file, metadata)
-    # safetensors makes its files private, but ComfyUI may run as another user.
-    file.chmod(mode)
+def save_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None, sync: bool = False
+) -> None:
+    """Write safetensors atomically; `sync` as for `files.atomic_path`. Raises OSError or SafetensorError."""
+    with atomic_path(path, sync) as partial:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
 
 
 def steps(folder: Path) -> list[int]:
@@ -103,8 +104,3 @@ def load_snapshot(snapshot: Path) -> tuple[dict[str, dict[str, Tensor]], dict, d
         raise SnapshotError(
             f"{snapshot} cannot be read ({error}); delete it, and training resumes from the one before"
         ) from error
-
-
-def _flush(file: Path) -> None:
-    with open(file, "r+b") as stream:
-        os.fsync(stream.fileno())

@@ -16,7 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from .pairs import SUFFIXES, BrokenPair, PackedStrings, PairRecord, PairSource, StoredPairs, type_word
+from ..files import PICTURE_SUFFIXES
+from .pairs import BrokenPair, PackedStrings, PairRecord, PairSource, StoredPairs, type_word
 from .shards import Shard
 
 logger = logging.getLogger("flowinone.training")
@@ -176,7 +177,7 @@ def _pictures(root: str) -> dict[str, list[str]]:
         for file in sorted(files):
             suffix = os.path.splitext(file)[1]
             # macOS keeps metadata next to a picture under the same name with a leading dot.
-            if suffix.lower() in SUFFIXES and not file.startswith("."):
+            if suffix.lower() in PICTURE_SUFFIXES and not file.startswith("."):
                 relative = file if inside == os.curdir else os.path.join(inside, file)
                 stem = relative.removesuffix(suffix).replace(os.sep, "/")
                 found.setdefault(stem, []).append(relative)

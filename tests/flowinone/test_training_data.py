@@ -196,8 +196,9 @@ def test_a_prompt_document_that_cannot_be_read_breaks_a_pair_only_where_no_type_
     chunks = PngInfo()
     chunks.add_text(PROMPT_CHUNK, json.dumps({"version": 99}))
     prompt = encoded(picture(1), pnginfo=chunks)
-    message = f"its input's {PROMPT_CHUNK} chunk cannot be read .*; give the pair a type instead"
-    with pytest.raises(BrokenPair, match=message):
+    with pytest.raises(
+        BrokenPair, match=f"its input's {PROMPT_CHUNK} chunk cannot be read .*; give the pair a type instead"
+    ):
         decoded(PairRecord("x", prompt, PNG, None))
     assert decoded(PairRecord("x", prompt, PNG, "t2i"))[0].bypass
 
