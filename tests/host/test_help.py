@@ -30,6 +30,9 @@ COMFYUIS = {
         "MODEL": "模型",
         "NOISE": "噪波",
         "LATENT": "Latent",
+        "SAMPLER": "采样器",
+        "SIGMAS": "Sigmas",
+        "GUIDER": "引导器",
     },
 }
 # "- **x**, **y** – Where …" and "- **x**、**y**（…）：…".
