@@ -1,4 +1,6 @@
-"""FlowInOne Canvas in ComfyUI's own page, in both renderers: what is drawn there is kept, and is what the model is given."""
+"""FlowInOne Canvas in ComfyUI's own page, in both renderers: what is drawn there is kept, and is what the model is
+given.
+"""
 
 import base64
 import json

@@ -1,7 +1,8 @@
 """Every node explains itself: tooltips, search words, and a help page in English and Chinese with pictures.
 
-A new node gets comfyui_flowinone/web/docs/NODE/en.md and zh.md, in the form of the others, a graph in scripts/help_pictures.py, which
-takes the pictures, and its texts in locales/ (see test_locales.py). A changed one needs its pages and pictures changed.
+A new node gets comfyui_flowinone/web/docs/NODE/en.md and zh.md, in the form of the others, a graph in
+scripts/help_pictures.py, which takes the pictures, and its texts in locales/ (see test_locales.py). A changed one needs
+its pages and pictures changed.
 """
 
 import re
