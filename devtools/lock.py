@@ -32,7 +32,7 @@ from devtools.environment import (
 OLDEST_PYTHON = "3.10"
 HEADER = """\
 # Renewed by: python devtools/lock.py
-# Constraints for pip, not requirements: versions for all supported Pythons and systems, whether they need a package or not.
+# Constraints for pip: versions for every supported Python and system, not all of which are needed everywhere.
 """
 
 
