@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from itertools import count
 
 import torch
 from torch import Tensor
@@ -35,14 +34,11 @@ def variants(settings: EvaluationSettings, evaluations: int) -> dict[str, Evalua
 
 def with_evaluations(settings: EvaluationSettings, evaluations: int) -> EvaluationSettings:
     """The settings with the steps whose NFE is nearest to `evaluations`, the fewer of two; not for dopri5."""
-    before = settings
-    for steps in count(1):
-        now = dataclasses.replace(settings, steps=steps)
-        nfe = evaluations_of(now)
-        if nfe >= evaluations:
-            fewer = steps > 1 and evaluations - evaluations_of(before) <= nfe - evaluations
-            return before if fewer else now
-        before = now
+    before, now = None, dataclasses.replace(settings, steps=1)
+    while (nfe := evaluations_of(now)) < evaluations:
+        before, now = now, dataclasses.replace(settings, steps=now.steps + 1)
+    fewer = before is not None and evaluations - evaluations_of(before) <= nfe - evaluations
+    return before if fewer else now
 
 
 def evaluations_of(settings: SamplerSettings) -> int:

@@ -218,7 +218,7 @@ def apply_override(fields: dict[str, Any], override: str) -> None:
 
 def as_fields(config: TrainingConfig) -> dict[str, Any]:
     """The configuration as JSON-compatible fields, which `read_config` reads back."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    return json.loads(json.dumps(dataclasses.asdict(config)))  # type: ignore[call-overload]
 
 
 def validated(kind: type[T], fields: Mapping[str, Any]) -> T:
