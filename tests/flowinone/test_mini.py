@@ -1,4 +1,4 @@
-"""Mini, the model that comes with the package: it is there, whole, and works in every place that takes files.
+"""Mini, the model that ships with the package: it is complete, and works wherever files do.
 
 Nothing here looks at what its pictures show.
 """
@@ -120,7 +120,7 @@ def test_the_command_takes_it_or_files(tmp_path, capfd, option):
 
 def test_the_command_names_it_where_no_weights_are_given(tmp_path, capfd):
     assert generate("--out", tmp_path / "answer.png") == 2
-    assert "or --mini for the small model that comes with flowinone" in capfd.readouterr().err
+    assert "or --mini for the small model that ships with flowinone" in capfd.readouterr().err
 
 
 def test_the_package_takes_its_files_along():
