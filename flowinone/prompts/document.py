@@ -4,8 +4,8 @@
      "canvas": {"type": "photo", …},
      "marks": [{"type": "box", "area": [0.2, 0.3, 0.5, 0.6], "label": "put a blue jay", …}]}
 
-Objects have the fields of the dataclasses in `spec`; canvases and marks also have a `type`. Fields with a default may be
-left out. A `style` with some of its fields keeps the rest of its mark's default style. Written documents hold every
+Objects have the fields of the dataclasses in `spec`; canvases and marks also have a `type`. Fields with a default may
+be left out. A `style` with some of its fields keeps the rest of its mark's default style. Written documents hold every
 field, so that a prompt looks the same when defaults have changed. The photo is not part of the document.
 
 Decoding does not use pydantic: it accepts repeated names and numbers of 400 digits, turns 1 into 1.0, has no partial
@@ -105,8 +105,8 @@ def _parsed(text: str | bytes) -> object:
 def json_schema() -> dict:
     """The JSON Schema (draft 2020-12) of documents.
 
-    It has the fields, types, choices, lengths and the bounds of positions. Reading also checks sizes, colours and limits
-    of the whole prompt.
+    It has the fields, types, choices, lengths and the bounds of positions. Reading also checks sizes, colours and the
+    limits of the whole prompt.
     """
     definitions = {}
     schema = _object_schema(VisualPrompt, definitions)

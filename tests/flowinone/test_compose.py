@@ -180,7 +180,7 @@ def test_files_that_exist_are_kept_unless_overwritten(photo, tmp_path, capfd):
         (["--task", "class_to_image", "--text", "a", "--image", "photo.jpg", "--out", "x.png"], "has no place in this"),
         (
             ["--task", "class_to_image", "--text", "a", "--canvas", "rouge", "--out", "x.png"],
-            "color: is 'rouge', no colour",
+            "color: is 'rouge', not a colour",
         ),
         (
             ["--task", "class_to_image", "--text", "a", "--canvas", "a,b,c,d", "--out", "x.png"],

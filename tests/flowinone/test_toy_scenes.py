@@ -11,7 +11,7 @@ from PIL import Image, ImageChops
 
 from flowinone.prompts.spec import Box, Doodle, ForceArrow, MarkerArrow, Text, Trajectory, Wind
 from flowinone.prompts.tasks import TASKS
-from flowinone.prompts.text import lay_out
+from flowinone.prompts.text_layout import lay_out
 from flowinone.prompts.typeface import typeface
 from flowinone.toy import (
     BACKGROUND_COLORS,

@@ -151,7 +151,7 @@ def test_a_byte_order_mark_bytes_and_tuples_are_read():
             "red",
             "marks[0].strokes[0].colour: is not a field here; did you mean color?",
         ),
-        (["marks", 0, "strokes", 0, "color"], "rouge", "marks[0].strokes[0].color: is 'rouge', no colour"),
+        (["marks", 0, "strokes", 0, "color"], "rouge", "marks[0].strokes[0].color: is 'rouge', not a colour"),
         (["marks", 0, "strokes", 0, "points"], [[0, 0]], "marks[0].strokes[0].points: needs at least 2 points"),
         (
             ["marks", 0, "strokes", 0, "points", 1],

@@ -167,7 +167,7 @@ def test_there_may_be_several_marks_and_their_look_be_chosen():
         (lambda: tasks.visual_marker((0, 0), (1, 1), thing=""), "thing: is empty"),
         (
             lambda: tasks.visual_marker((0, 0), (1, 1), thing="a", instruction="b"),
-            "thing: stands beside an instruction",
+            "thing: is given together with an instruction",
         ),
         (
             lambda: tasks.doodle([[(0, 0), (1, float("nan"))]]),

@@ -1,4 +1,4 @@
-"""Painting the marks that are not words: boxes, arrows, wind, paths, doodles and erased regions."""
+"""Drawing the marks that are not text: boxes, arrows, wind, trajectories, doodles and erased regions."""
 
 import math
 
@@ -10,15 +10,15 @@ from .ink import Ink, smooth
 from .spec import Box, Doodle, Erase, ForceArrow, MarkerArrow, Stroke, Trajectory, Wind, rgb
 
 HEAD_SLIMNESS = 0.75
-"""Half the width of an arrow's head, in lengths of the head: 17 units long and 25 wide in the samples."""
+"""Half the width of an arrow's head as a fraction of its length: heads are 17 units long and 25 wide in the samples."""
 FORCE_EDGE = 1
-"""Units: the rim of a force arrow."""
+"""Width of a force arrow's rim in units."""
 _MULTILINE = (7, 5, 3, 1)
-"""Widths, in sevenths of the stroke's, of black and white lines on each other: three white ones in black remain."""
+"""Widths, in sevenths of the stroke's, of alternating black and white lines on top of each other."""
 
 
 def draw_box(picture: Image.Image, box: Box) -> None:
-    """Four sides along the area's edges; on whole pixels if they are a pixel wide or more, as the trained ones are."""
+    """Four sides along the area's edges, on whole pixels if they are at least one wide, as in the training data."""
     unit = picture.width / UNITS
     width = max(1, round(box.width * unit))
     strength = round(255 * min(1, box.width * unit))
@@ -36,7 +36,7 @@ def draw_box(picture: Image.Image, box: Box) -> None:
 
 
 def draw_marker(picture: Image.Image, arrow: MarkerArrow) -> None:
-    """A flat arrow with a square tail, its tip on `tip`."""
+    """A flat arrow with a square tail."""
     unit = picture.width / UNITS
     start, tip = _pixels(picture, (arrow.start, arrow.tip))
     neck, head = _head(start, tip, arrow.head * unit)
@@ -48,13 +48,13 @@ def draw_marker(picture: Image.Image, arrow: MarkerArrow) -> None:
 
 
 def draw_force(picture: Image.Image, arrow: ForceArrow) -> None:
-    """An arrow with a rim and a round tail around `start`, the rim's tip on the arrow's tip."""
+    """An arrow with a rim, whose tip is the arrow's, and a round tail around `start`."""
     unit = picture.width / UNITS
     start, tip = _pixels(picture, (arrow.start, arrow.tip))
     neck, head = _head(start, tip, arrow.head * unit)
     edge = FORCE_EDGE * unit
     length, half = np.linalg.norm(tip - neck), np.linalg.norm(head[1] - neck)
-    # A triangle on the same base whose two other sides lie `edge` further in.
+    # A triangle on the same base whose two other sides are `edge` further in.
     inner = neck + (head - neck) * max(0, 1 - edge * math.hypot(length, half) / (length * half))
     width = min(arrow.width * unit, half)
     ink = Ink(picture, np.stack([start, *head]), width + edge)
@@ -118,7 +118,7 @@ def _draw_stroke(picture: Image.Image, stroke: Stroke) -> None:
 
 
 def _head(start: np.ndarray, tip: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
-    """The middle of a head's base, and the triangle [3, 2] from the tip; a short arrow has a smaller head."""
+    """The middle of a head's base, and the triangle [3, 2], tip first. A short arrow has a smaller head."""
     length = min(length, 0.75 * float(np.linalg.norm(tip - start)))
     neck = tip + (start - tip) / np.linalg.norm(tip - start) * length
     across = _across(start, tip) * length * HEAD_SLIMNESS
@@ -131,7 +131,7 @@ def _across(start: np.ndarray, tip: np.ndarray) -> np.ndarray:
 
 
 def _gusts() -> list[np.ndarray]:
-    """Lines [n, 2] in lengths of the glyph, from left to right, y downwards: waves that run out into curls."""
+    """Lines [n, 2] in units of the glyph's length, from left to right, y downwards: waves that end in curls."""
     lines = []
     for start, end, height, radius, side in (
         (-0.4, 0.11, -0.1, 0.1, -1),
@@ -139,7 +139,7 @@ def _gusts() -> list[np.ndarray]:
         (-0.36, 0.2, 0.14, 0.1, 1),
     ):
         along = np.linspace(0, 1, 48)
-        # The wave fades out towards the curl, which then starts level.
+        # The wave fades out towards the curl, which starts level.
         wave = 0.03 * np.sin(4 * np.pi * along) * (1 - along**2)
         body = np.stack([start + (end - start) * along, height + wave], axis=1)
         turn = np.linspace(0, 1.45 * np.pi, 40)

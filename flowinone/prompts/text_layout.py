@@ -1,20 +1,17 @@
-"""Words in a block: cleaning, breaking into lines, fitting an area. Lengths are units, 1/512 of the canvas's side."""
+"""Laying out text: cleaning, line breaking, fitting into an area. Lengths are units, 1/512 of the canvas's side."""
 
 import dataclasses
 import unicodedata
 
-from .checks import UNITS, PromptError
+from .checks import UNITS, Area, PromptError
 from .spec import TextStyle
 from .typeface import Typeface, clusters, needs_shaping
 
 FLOOR = 6
-"""Units; smaller letters are refused."""
+"""Smallest size of letters in units."""
 EDGE = 2
-"""Units between text and the canvas's edges at least."""
+"""Least distance between text and the canvas's edges in units."""
 _STEP = 0.97
-
-Area = tuple[float, float, float, float]
-"""Left, top, right, bottom."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Lines as they stand on the canvas; `ink` is the area that they cover, outlines included."""
+    """Lines placed on the canvas; `ink` is the area that they cover, outlines included."""
 
     lines: tuple[Line, ...]
     size: float
@@ -39,7 +36,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class _Setting:
-    """Text broken into lines at one size. `spacing` is in em; the bounds are each line's ink in em."""
+    """Text broken into lines at one size. `spacing` and `bounds`, the ink of each line, are in em."""
 
     lines: list[str]
     size: float
@@ -51,7 +48,7 @@ class _Setting:
     def of(
         cls, text: str, style: TextStyle, face: Typeface, size: float, width: float, height: float, split: bool
     ) -> "_Setting | None":
-        """None if the lines are higher than `height`, or a word, or with `split` a letter, is wider than `width`."""
+        """None if the lines are taller than `height`, or a word (with `split`, a letter) is wider than `width`."""
         spacing = style.letter_spacing / style.size
         lines = []
         for row in text.split("\n"):
@@ -64,7 +61,7 @@ class _Setting:
         return setting if setting.height(style.pitch) <= height else None
 
     def extent(self, pitch: float) -> tuple[float, float]:
-        """The top and the bottom of all ink, from the first line's baseline."""
+        """Top and bottom of the ink, relative to the first line's baseline."""
         tops = (number * pitch + high for number, (_, high, _, _) in enumerate(self.bounds))
         bottoms = (number * pitch + low for number, (_, _, _, low) in enumerate(self.bounds))
         return min(tops) * self.size, max(bottoms) * self.size
@@ -78,7 +75,7 @@ class _Setting:
         return max(right - left for left, _, right, _ in self.bounds) * self.size
 
     def placed(self, area: Area, style: TextStyle, valign: str) -> Block:
-        """The lines inside an area that they fit, or around it as far as they do not, and always on the canvas."""
+        """The lines in an area, or around it where they do not fit, and always on the canvas."""
         left, top, right, bottom = area
         spare = {"top": 0, "middle": 0.5, "bottom": 1}[valign] * (bottom - top - self.height(style.pitch))
         baseline = top + spare - self.extent(style.pitch)[0]
@@ -97,18 +94,17 @@ class _Setting:
 
 
 def clean(text: str) -> str:
-    """Text as it is drawn: composed letters, no control characters, one space between words, newlines as they are."""
+    """Text as it is drawn: in normal form C, without control characters, single spaces, newlines kept."""
     lines = unicodedata.normalize("NFC", text).strip().splitlines()
     return "\n".join(" ".join(_printable(line).split()) for line in lines).strip("\n")
 
 
 def lay_out(text: str, style: TextStyle, face: Typeface, area: Area, valign: str) -> Block:
-    """Cleaned text in `area`, broken between words.
+    """Cleaned text in `area`, with line breaks between words.
 
-    Letters shrink from the style's size to its `min_size` until the words fit. If that is not enough, the area grows
-    inside the canvas away from the side that `valign` names; then words are broken; then the area is the canvas, and
-    letters shrink below `min_size`, with their outline. Nothing is ever left out: PromptError if the text does not fit
-    the canvas at 6 units.
+    Letters shrink from the style's size to its `min_size` until the text fits. If that is not enough, the area grows
+    within the canvas away from the side that `valign` names; then words are broken; then the area is the whole canvas,
+    and letters and outline shrink further. Text is never cut: raises PromptError if it does not fit at 6 units.
     """
     edge = style.outline_width + EDGE
     area = tuple(_clamp(side, edge, UNITS - edge) for side in area)
@@ -128,28 +124,28 @@ def lay_out(text: str, style: TextStyle, face: Typeface, area: Area, valign: str
         for size in sizes:
             setting = _Setting.of(text, style, face, size, right - left, bottom - top, split)
             if setting and setting.width <= UNITS - 2 * edge:
-                # Not in the grown area: the text stays as near to the wished one as the canvas allows.
+                # Not in the grown area: the text stays as close to `area` as the canvas allows.
                 return setting.placed(_room(area, setting, style, valign, edge), style, valign)
     problem = f"does not fit the canvas even at {FLOOR} units; shorten it, or lower the pitch or letter spacing"
     raise PromptError("", problem)
 
 
 def label_layout(text: str, style: TextStyle, face: Typeface, box: Area, line: float) -> Block:
-    """A cleaned label centred just above a box's top edge, `line` thick, or below that edge without room above."""
+    """A cleaned label centred just above a box's top edge, `line` wide, or below the edge if there is no room above."""
     edge = style.outline_width + EDGE
     above = (edge, 0, UNITS - edge, box[1] - style.outline_width)
     inside = (edge, box[1] + line / 2 + style.outline_width, UNITS - edge, UNITS)
     has_room = _Setting.of(text, style, face, style.size, UNITS - 2 * edge, above[3] - edge, False)
     area, valign = (above, "bottom") if has_room else (inside, "top")
     block = lay_out(text, style, face, area, valign)
-    # Laid out across the whole canvas, the block then moves as one to the box's middle.
+    # Laid out across the whole canvas, then moved to the box's middle.
     left, _, right, _ = block.ink
     wished = (max(box[0], 0) + min(box[2], UNITS)) / 2 - (left + right) / 2
     return _moved(block, _clamp(wished, EDGE - left, UNITS - EDGE - right))
 
 
 def break_line(text: str, face: Typeface, width: float, spacing: float, split: bool) -> list[str] | None:
-    """A paragraph's lines of at most `width` em. Words that are too long are broken with `split`; without it, None."""
+    """A paragraph's lines of at most `width` em. Longer words are broken with `split`; without it, None."""
     lines, line, filled = [], "", 0.0
     space = face.width(" ") + 2 * spacing
     for word, gap in _words(text):
@@ -167,7 +163,7 @@ def break_line(text: str, face: Typeface, width: float, spacing: float, split: b
 
 
 def _words(text: str) -> list[tuple[str, bool]]:
-    """Words, and whether a space stands before each; Chinese, Japanese and Korean text breaks at every letter."""
+    """Words, each with whether a space precedes it. Chinese, Japanese and Korean text breaks at every letter."""
     found = []
     for word in text.split(" "):
         gap = True
@@ -193,7 +189,7 @@ def _parts(word: str, face: Typeface, width: float, spacing: float) -> list[tupl
     parts = [("", -spacing)]
     for letter in clusters(word):
         part, filled = parts[-1]
-        # A joined script's letters change width beside each other, so that only the whole part can be measured.
+        # In joined scripts a letter's width depends on its neighbours, so the whole part is measured.
         advance = face.width(part + letter, spacing) if joined else filled + spacing + face.width(letter, spacing)
         if advance > width and part:
             parts.append((letter, face.width(letter, spacing)))
@@ -203,7 +199,7 @@ def _parts(word: str, face: Typeface, width: float, spacing: float) -> list[tupl
 
 
 def _printable(line: str) -> str:
-    # Joiners and direction marks say how to shape a line; where nothing is shaped, they would be drawn as boxes.
+    # Joiners and direction marks control shaping; where nothing is shaped, they would be drawn as boxes.
     dropped = {"Cc", "Cs"} if needs_shaping(line) else {"Cc", "Cs", "Cf"}
     return "".join(character for character in line.expandtabs(1) if unicodedata.category(character) not in dropped)
 
@@ -216,7 +212,7 @@ def _sizes(largest: float, smallest: float) -> list[float]:
 
 
 def _room(area: Area, setting: _Setting, style: TextStyle, valign: str, edge: float) -> Area:
-    """The area on the canvas that a setting needs, no narrower than the wished one, anchored as the text is."""
+    """The area on the canvas that a setting needs, at least as wide as `area`, anchored by `align` and `valign`."""
     left, top, right, bottom = area
     width, height = max(right - left, setting.width), setting.height(style.pitch)
     left = {"left": left, "center": (left + right - width) / 2, "right": right - width}[style.align]

@@ -1,22 +1,22 @@
-"""Painting blocks of text, and the colours that stand out from what lies beneath."""
+"""Painting blocks of text in colours that contrast with the picture."""
 
 import math
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .checks import AUTO, UNITS
+from .checks import AUTO, UNITS, Area
 from .spec import TextStyle, rgb
-from .text import Area, Block
+from .text_layout import Block
 from .typeface import Glyphs, Typeface
 
 DARK, LIGHT = (0, 0, 0), (255, 255, 255)
-# Pixels per em below which FreeType's hinting would bend letters, and the widest canvas that they are drawn finer for.
+# Pixels per em below which FreeType's hinting would distort letters, and the widest canvas they are supersampled for.
 _FINE, _WIDEST = 96, 4096
 
 
 def paint_block(picture: Image.Image, block: Block, style: TextStyle, face: Typeface) -> None:
-    """Draw a block: all outlines first, then the letters, so that no letter is covered by its neighbour's outline."""
+    """Draw a block: all outlines first, so that none covers a neighbouring letter."""
     fill, outline = colors(style, picture, block.ink)
     unit = picture.width / UNITS
     finer = max(1, min(math.ceil(_FINE / (block.size * unit)), _WIDEST // picture.width))
@@ -28,8 +28,11 @@ def paint_block(picture: Image.Image, block: Block, style: TextStyle, face: Type
 
 
 def colors(style: TextStyle, picture: Image.Image, area: Area) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Fill and outline. An automatic fill contrasts with its outline where that is given, else with the picture's
-    `area` (units); an automatic outline contrasts with the fill."""
+    """The RGB colours of fill and outline.
+
+    An automatic fill contrasts with its outline if that has a colour, else with the picture in `area` (units). An
+    automatic outline contrasts with the fill.
+    """
     outline = None if style.outline == AUTO else rgb(style.outline)
     if style.fill != AUTO:
         fill = rgb(style.fill)
@@ -61,7 +64,7 @@ def mean_luminance(picture: Image.Image) -> float:
 def _letters(
     block: Block, face: Typeface, box: tuple[int, int, int, int], unit: float, finer: int, edge: int
 ) -> Image.Image:
-    """The mask of a block's letters in a box of the picture; grown by `edge` fine pixels."""
+    """The mask of a block's letters in a box of the picture, grown by `edge` supersampled pixels."""
     left, top, right, bottom = box
     mask = Image.new("L", ((right - left) * finer, (bottom - top) * finer))
     em = block.size * unit * finer
@@ -79,10 +82,10 @@ def _letters(
 
 
 def _stamp(glyph: Glyphs, em: float, edge: int) -> tuple[Image.Image, int, int]:
-    """A glyph's mask and where it lies from the pen's position."""
+    """A glyph's mask and its offset from the pen's position."""
     font = glyph.font(em)
     left, top, right, bottom = font.getbbox(glyph.text, anchor="ls", stroke_width=edge)
-    # Some glyphs reach a pixel beyond the box that FreeType announces.
+    # Some glyphs reach a pixel beyond their bounding box in FreeType.
     left, top = math.floor(left) - 2, math.floor(top) - 2
     ink = Image.new("L", (math.ceil(right) + 2 - left, math.ceil(bottom) + 2 - top))
     ImageDraw.Draw(ink).text((-left, -top), glyph.text, fill=255, font=font, anchor="ls", stroke_width=edge)
@@ -90,7 +93,7 @@ def _stamp(glyph: Glyphs, em: float, edge: int) -> tuple[Image.Image, int, int]:
 
 
 def _pixels(area: Area, size: int) -> tuple[int, int, int, int]:
-    """The whole pixels that an area in units touches, on the canvas and at least one."""
+    """The whole pixels that an area in units touches, within the canvas; at least one."""
     left, top, right, bottom = (edge * size / UNITS for edge in area)
     left, top = (min(max(math.floor(edge), 0), size - 1) for edge in (left, top))
     return left, top, min(max(math.ceil(right), left + 1), size), min(max(math.ceil(bottom), top + 1), size)
