@@ -3,8 +3,7 @@
 - `example(task, seed)` returns a prompt with its correct answer, as data and as pictures; what the correct answer is,
   `rules` says. `held_out=True` takes examples that training never sees (`split`).
 - `judge(example, picture)` returns a `Verdict` on a picture as an answer.
-- `SceneSource` is an endless source of training pairs, and `open_scenes` opens one for a
-  run file's `scenes:`.
+- `SceneSource` is an endless source of training pairs, and `open_scenes` opens one for a run file's `scenes:`.
 """
 
 from .builders import Answer
