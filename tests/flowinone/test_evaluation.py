@@ -51,6 +51,7 @@ def test_right_answers_score_all_and_other_prompts_answers_none(task):
     assert score(task, answers[1:] + answers[:1]) == Score(0, 6)
 
 
+@pytest.mark.long
 def test_other_processes_draw_and_judge_alike():
     made = [example("visual_marker", number, 128, held_out=True, prompt_size=256) for number in range(3)]
     with Examiners(2) as examiners:
@@ -99,6 +100,7 @@ def test_every_fault_has_a_known_kind():
             assert judgement.kinds and set(judgement.kinds) <= set(FAULT_KINDS)
 
 
+@pytest.mark.long
 def test_answers_are_the_pipelines_whatever_the_batch(pipe):
     setting = Setting(1, 3.0, "heun")
     alone, together = (
@@ -141,6 +143,7 @@ def test_guidance_that_is_left_out_takes_fewer_runs_of_the_network():
     assert runs_of(Setting(5, solver="euler_uniform", guidance_every=2)) == 8
 
 
+@pytest.mark.long
 def test_a_model_gets_a_table_figures_and_a_sheet_of_wrong_answers(weights, model_files, tmp_path, capfd):
     tasks = ["wind", "class_to_image"]
     counts = ["--count", 2, "--variant-count", 1, "--workers", 1]
@@ -191,6 +194,7 @@ def test_a_model_gets_a_table_figures_and_a_sheet_of_wrong_answers(weights, mode
     assert refusal in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(weights, tmp_path, capfd):
     def command(folder):
         counts = "--count", 1, "--variant-count", 0, "--workers", 1
