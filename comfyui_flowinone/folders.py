@@ -17,7 +17,7 @@ _MINI = {NETWORKS: mini.NETWORK, VISION_ENCODERS: mini.VISION, AUTOENCODERS: min
 
 
 def register_folders() -> None:
-    """Register `models/flowinone` and `models/fonts`, in addition to the folders of extra_model_paths.yaml."""
+    """Register `models/flowinone` and `models/fonts`, next to what extra_model_paths.yaml named under these keys."""
     for name, wanted in _EXTENSIONS.items():
         folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name), is_default=True)
         paths, extensions = folder_paths.folder_names_and_paths[name]

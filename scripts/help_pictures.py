@@ -133,6 +133,34 @@ GRAPHS: dict[str, Graph] = {
             *("euler.SAMPLER sample.sampler", "sigmas.SIGMAS sample.sigmas", "encode.LATENT sample.latent_image"),
         ],
     ),
+    "FlowInOneSolver": (
+        {
+            "load": ("FlowInOneLoader", (0, 0), FILES),
+            "encode": ("FlowInOneEncode", (0, 50), {"seed": 7}),
+            "guider": ("FlowInOneGuider", (0, 100), {}),
+            "solver": ("FlowInOneSolver", (230, 0, 220), {"solver": "adams_bashforth2", "steps": 22}),
+            "sample": ("SamplerCustomAdvanced", (490, 0, 230), {}),
+        },
+        [
+            *("load.MODEL guider.model", "encode.positive guider.positive", "encode.negative guider.negative"),
+            *("load.MODEL solver.model", "encode.NOISE sample.noise", "guider.GUIDER sample.guider"),
+            *("solver.SAMPLER sample.sampler", "solver.SIGMAS sample.sigmas", "encode.LATENT sample.latent_image"),
+        ],
+    ),
+    "FlowInOneGuider": (
+        {
+            "load": ("FlowInOneLoader", (0, 0), FILES),
+            "encode": ("FlowInOneEncode", (0, 50), {"seed": 7}),
+            "solver": ("FlowInOneSolver", (0, 100), {"solver": "adams_bashforth2", "steps": 22}),
+            "guider": ("FlowInOneGuider", (230, 0, 220), {"guidance_end": 0.5}),
+            "sample": ("SamplerCustomAdvanced", (490, 0, 230), {}),
+        },
+        [
+            *("load.MODEL guider.model", "encode.positive guider.positive", "encode.negative guider.negative"),
+            *("load.MODEL solver.model", "encode.NOISE sample.noise", "guider.GUIDER sample.guider"),
+            *("solver.SAMPLER sample.sampler", "solver.SIGMAS sample.sigmas", "encode.LATENT sample.latent_image"),
+        ],
+    ),
     "FlowInOneVAEDecode": (
         {
             "sampler": ("FlowInOneSampler", (0, 0), {}),

@@ -1,4 +1,6 @@
-"""What saves memory and device syncs changes no velocity and no gradient; `ReferenceVelocityNetwork` does without it."""
+"""What saves memory and device syncs changes no velocity and no gradient; `ReferenceVelocityNetwork` does without
+it.
+"""
 
 import contextlib
 import copy

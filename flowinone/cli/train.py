@@ -6,8 +6,8 @@ import sys
 from .argument_types import file_path
 
 DESCRIPTION = (
-    "Train as a YAML file configures it; its fields are those of flowinone.training.run_config.TrainingConfig. A run that "
-    "was stopped resumes from its last saved state. On several GPUs: accelerate launch -m flowinone train …"
+    "Train as a YAML file configures it; its fields are those of flowinone.training.run_config.TrainingConfig. A run "
+    "that was stopped resumes from its last saved state. On several GPUs: accelerate launch -m flowinone train …"
 )
 
 

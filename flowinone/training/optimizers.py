@@ -90,8 +90,8 @@ def make_schedule(
 ) -> LRScheduler:
     """diffusers' schedule of the learning rate: linear warm-up, then constant, or down to 0 along a cosine.
 
-    It stands at step `start` of `steps`, whatever the optimizer's loaded state says of learning rates: a resumed run
-    takes them from its configuration. Call its `step` after the optimizer's.
+    It starts at step `start` of `steps`. A resumed run takes its learning rate from the configuration, not from the
+    optimizer's state. Call its `step` after the optimizer's.
     """
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] = learning_rate

@@ -195,13 +195,17 @@ class _Stopped(Exception):
     pass
 
 
+_shared: tuple = ()
+
+
 def _begin(*shared) -> None:
+    global _shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _pack_in_worker.shared = shared
+    _shared = shared
 
 
 def _pack_in_worker(job: _Job) -> list[tuple[str, str]]:
-    source, done, stop = _pack_in_worker.shared
+    source, done, stop = _shared
 
     def step() -> None:
         with done.get_lock():

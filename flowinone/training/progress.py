@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..contact_sheet import Entry, contact_sheet
 from ..pipeline import FlowInOnePipeline
 from ..prompts.prompt_files import READ_ERRORS, load_prompt_image
 from .ema import WeightAverage
@@ -94,11 +95,7 @@ class SampleSheets:
             ).images
         for module in in_training:
             module.training = True
-        side = results[0].width
-        sheet = Image.new("RGB", (2 * side, side * len(results)))
-        for row, (prompt, result) in enumerate(zip(self.prompts, results)):
-            sheet.paste(prompt.resize((side, side)), (0, row * side))
-            sheet.paste(result, (side, row * side))
+        sheet = contact_sheet({"": [Entry(pair) for pair in zip(self.prompts, results)]}, results[0].width)
         folder = Path(config.out) / "samples"
         folder.mkdir(exist_ok=True)
         sheet.save(folder / f"step_{step:08d}.png")

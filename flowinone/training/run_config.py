@@ -218,7 +218,7 @@ def apply_override(fields: dict[str, Any], override: str) -> None:
 
 def as_fields(config: TrainingConfig) -> dict[str, Any]:
     """The configuration as JSON-compatible fields, which `read_config` reads back."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    return json.loads(json.dumps(dataclasses.asdict(config)))  # type: ignore[call-overload]
 
 
 def validated(kind: type[T], fields: Mapping[str, Any]) -> T:
@@ -235,7 +235,7 @@ def _explained(kind: type, problem: str, place: tuple[int | str, ...], value: ob
     if problem in ("missing", "missing_argument"):
         return f"{name} is missing"
     if problem in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{name} is not a field; choose from {', '.join(_names_beside(kind, place))}"
+        return f"{name} is not a field; choose from {', '.join(_sibling_fields(kind, place))}"
     if not name:
         return message.removeprefix("Value error, ")
     expected = message.removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("expected ")
@@ -244,7 +244,7 @@ def _explained(kind: type, problem: str, place: tuple[int | str, ...], value: ob
     return f"{name} is {value!r}; expected {expected.replace('valid tuple', 'list')}"
 
 
-def _names_beside(kind: type, place: tuple[int | str, ...]) -> list[str]:
-    """The fields of the dataclass that the last name of a place belongs to."""
+def _sibling_fields(kind: type, place: tuple[int | str, ...]) -> list[str]:
+    """The valid names for the last part of a place."""
     inner = {"lora": LoraSettings, "data": DataSource}.get(str(place[0]), kind) if len(place) > 1 else kind
     return [field.name for field in dataclasses.fields(inner)]

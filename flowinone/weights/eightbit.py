@@ -5,6 +5,7 @@ number for float8, [rows, 1] for int8), and its `comfy_quant` the JSON text, as 
 `QUANTIZATION.md`, `comfy/ops.py`).
 """
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 
@@ -22,7 +23,7 @@ NEEDS_TORCHAO = "8-bit weights need torchao; install it: pip install flowinone[e
 FORMATS = {torch.float8_e4m3fn: "float8_e4m3fn", torch.int8: "int8_tensorwise"}
 """ComfyUI's names of the formats that are read and written here, by the dtype of the stored matrices."""
 
-_WRITTEN = {
+_WRITTEN: dict[torch.dtype, dict] = {
     # Without full_precision_matrix_mult ComfyUI also rounds the inputs to float8, without a scale; that doubles the
     # error.
     torch.float8_e4m3fn: {"format": "float8_e4m3fn", "full_precision_matrix_mult": True},
@@ -51,7 +52,9 @@ def takes_8_bits(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def scale_of(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """The float32 scale to divide a matrix [R, C] by so that it fits the dtype: a scalar for float8, [R, 1] for int8."""
+    """The float32 scale to divide a matrix [R, C] by so that it fits the dtype: a scalar for float8, [R, 1] for
+    int8.
+    """
     if matrix.is_meta:  # only the shape matters
         return matrix.new_empty((len(matrix), 1) if dtype == torch.int8 else (), dtype=torch.float32)
     if dtype == torch.int8:
@@ -107,7 +110,7 @@ def eight_bit_layers(file: WeightFile) -> dict[str, dict]:
     for name in file:
         if name.endswith(".comfy_quant"):
             layers[name.removesuffix(".comfy_quant")] = _parsed(
-                file, name, lambda name=name: bytes(file[name].tolist())
+                file, name, functools.partial(_stored_bytes, file, name)
             )
     for layer, settings in layers.items():
         _check_layer(file, layer, settings)
@@ -184,6 +187,10 @@ def is_quantised(network: nn.Module) -> bool:
 
 def _then(source: TensorSource, step: Callable[[Tensor], Tensor]) -> TensorSource:
     return TensorSource(source.names, lambda *tensors: step(source.build(*tensors)))
+
+
+def _stored_bytes(file: WeightFile, name: str) -> bytes:
+    return bytes(file[name].tolist())
 
 
 def _settings_source(settings: dict) -> TensorSource:

@@ -164,9 +164,9 @@ def error_weights(example: Example, side: int) -> np.ndarray:
     weights = np.full((side, side), _BACKGROUND, np.float16)
     answer = example.answer
     before, after = example.photo_scene or Scene(answer.scene.background), answer.scene
-    put = [thing for number, thing in enumerate(after.objects) if number in answer.placed]
+    placed = [thing for number, thing in enumerate(after.objects) if number in answer.placed]
     gone = [thing for thing in before.objects if thing not in after.objects]
-    for things, weight in ((after.objects, _UNCHANGED), (gone, _CHANGED), (put, _CHANGED)):
+    for things, weight in ((after.objects, _UNCHANGED), (gone, _CHANGED), (placed, _CHANGED)):
         for thing in things:
             weights[_disc(thing.center, _MARGIN[0] * thing.radius + _MARGIN[1], side)] = weight
     for flag in filter(None, (before.flag, after.flag)):

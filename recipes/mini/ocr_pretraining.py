@@ -220,7 +220,7 @@ def _word_loss(
     crops, cells, labels, neighbors = (part.to(device) for part in batch)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
         presence = model.detect(crops.float() / 127.5 - 1, cells)
-    # The neighbours are present as well, so they are no wrong answers.
+    # Neighbours are present as well, so they must not count as wrong.
     presence = presence.masked_fill(neighbors, -math.inf)
     return F.cross_entropy(presence, labels), {"word accuracy": (presence.argmax(-1) == labels).float().mean()}
 

@@ -120,7 +120,7 @@ def test_the_command_takes_it_or_files(tmp_path, capfd, option):
 
 def test_the_command_names_it_where_no_weights_are_given(tmp_path, capfd):
     assert generate("--out", tmp_path / "answer.png") == 2
-    assert "or --mini for the small model that comes with flowinone" in capfd.readouterr().err
+    assert "or --mini for the small model that ships with flowinone" in capfd.readouterr().err
 
 
 def test_the_package_takes_its_files_along():

@@ -25,7 +25,7 @@ def test_a_file_and_changes_make_a_configuration(tmp_path):
 def test_paths_may_begin_with_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("USERPROFILE", "/home/me")
-    config = read_config(None, [*LEAST, "out=~/run", "data=[~/pairs, scenes:]"])
+    config = read_config(None, [*LEAST, "out=~/run", "data=[~/pairs, 'scenes:']"])
     assert (config.out, [source.path for source in config.data]) == ("/home/me/run", ["/home/me/pairs", "scenes:"])
 
 

@@ -211,7 +211,10 @@ def test_two_processes_learn_and_go_on_exactly_where_they_were_stopped(fields, t
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
 
     file, states = fields(**steps), tmp_path / "run" / "states"
-    named = "import os, pathlib; pathlib.Path(__file__).with_name('process_' + os.environ['RANK']).write_text(str(os.getpid())); "
+    named = (
+        "import os, pathlib; "
+        "pathlib.Path(__file__).with_name('process_' + os.environ['RANK']).write_text(str(os.getpid())); "
+    )
     stopped = in_two_processes(named + TRAIN, tmp_path, str(file))
     while not snapshots.steps(states) and stopped.poll() is None:
         time.sleep(0.05)
@@ -237,7 +240,8 @@ from devtools.tiny import fixture_input
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()
 half = slice(2 * rank, 2 * rank + 2)
-sources, features = fixture_input("ctx_feat", (4, 4096))[half].requires_grad_(), fixture_input("img_feat", (4, 4096))[half]
+sources = fixture_input("ctx_feat", (4, 4096))[half].requires_grad_()
+features = fixture_input("img_feat", (4, 4096))[half]
 loss = losses.contrastive_loss(sources, features, 10.0)
 loss.backward()
 assert sources.grad.abs().max() > 0

@@ -22,6 +22,7 @@ import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()
 
+import comfy.ldm.modules.attention  # noqa: E402
 import comfy.model_management as memory  # noqa: E402
 import comfy.samplers  # noqa: E402
 import torch  # noqa: E402
@@ -54,9 +55,9 @@ def start(batch):
     return torch.randn(2, batch, 4, 32, 32, generator=generator)
 
 
-def own_answer(model, batch):
+def own_answer(model, batch, **changes):
     source, image_latent = start(batch)
-    settings = pack("flowinone.sampling").SamplerSettings("euler", 2, 3.0)
+    settings = pack("flowinone.sampling").SamplerSettings(**(dict(steps=2, guidance_scale=3.0) | changes))
     latent = pack("comfyui_flowinone.samplers").sample(model, source, image_latent, [False] * batch, settings)
     return model.model.process_latent_in(latent["samples"])
 
@@ -221,6 +222,98 @@ def autoencoders() -> dict:
     return found
 
 
+def library() -> dict:
+    """How far FlowInOne Sampler is from the library's own solvers and guidance on the same network, per setting."""
+    sampling, network = pack("flowinone.sampling"), pack("flowinone.model")
+    ours = model()
+    source, image_latent = start(2)
+    condition = network.Condition.prompt(image_latent, torch.zeros(2, dtype=torch.bool))
+
+    def plain(x, t, condition):
+        return network.VelocityNetwork.forward(ours.model.diffusion_model, x, t, condition)
+
+    found = {}
+    for changes in (
+        dict(solver="euler", steps=5),
+        dict(solver="heun", steps=3, guidance_interval=(0.0, 0.5)),
+        dict(solver="rk4", guidance_interval=(0.2, 0.9)),
+        dict(solver="adams_bashforth2", steps=6, guidance_every=2),
+        dict(solver="euler", steps=6, guidance_every=3),
+    ):
+        settings = sampling.SamplerSettings(**(dict(steps=2, guidance_scale=3.0) | changes))
+        with torch.inference_mode():
+            guided = sampling.guided_velocity(plain, condition, settings.guidance)
+            expected = sampling.integrate(guided, source, settings.solver, settings.steps)
+        found[str(settings)] = float((own_answer(ours, 2, **changes) - expected).abs().max())
+    return found
+
+
+def patches() -> dict:
+    """Patches of every supported kind that change nothing: how far the latents move, and which were called."""
+    ours, called = model(), set()
+    expected = own_answer(ours, 2)
+    patched = ours.clone()
+
+    def attention(query, key, value, options):
+        return comfy.ldm.modules.attention.optimized_attention(query, key, value, options["n_heads"])
+
+    def seen(kind, answer):
+        def patch(*given, **settings):
+            called.add(kind)
+            return answer(*given, **settings)
+
+        return patch
+
+    patched.set_model_attn1_patch(seen("attn1_patch", lambda query, key, value, options: (query, key, value)))
+    patched.set_model_attn2_patch(seen("attn2_patch", lambda query, key, value, options: (query, key, value)))
+    patched.set_model_attn1_output_patch(seen("attn1_output_patch", lambda out, options: out))
+    patched.set_model_attn2_output_patch(seen("attn2_output_patch", lambda out, options: out))
+    patched.set_model_attn1_replace(seen("attn1", attention), "middle", 0)
+    patched.set_model_attn2_replace(seen("attn2", attention), "input", 1, 0)
+    patched.set_model_patch_replace(
+        seen("dit", lambda given, extra: extra["original_block"](given)), "dit", "single_block", 3
+    )
+    patched.set_model_double_block_patch(seen("double_block", lambda given: given))
+    patched.add_wrapper("diffusion_model", seen("wrapper", lambda run, *given, **conds: run(*given, **conds)))
+    options = patched.model_options["transformer_options"]
+    options["optimized_attention_override"] = seen("override", lambda run, *given, **settings: run(*given, **settings))
+    return {"difference": float((own_answer(patched, 2) - expected).abs().max()), "called": sorted(called)}
+
+
+def patched_parts() -> dict:
+    """A patch that compares both branches of a sample, on batches larger than the free memory."""
+    ours, sizes = model(), []
+    nag = importlib.import_module("comfy_extras.nodes_nag").NAGuidance
+    patched = nag.execute(model=ours, nag_scale=5.0, nag_alpha=0.5, nag_tau=1.5).result[0]
+    expected = own_answer(patched, 5)
+    effect = float((own_answer(ours, 5) - expected).abs().mean())
+    ours.model.diffusion_model.coarse.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    # ComfyUI batches both branches, and only the network finds that they do not fit.
+    ours.model.memory_required = lambda *_, **__: 0
+    free_memory = memory.get_free_memory
+    memory.get_free_memory = lambda *_, **__: 3.5 * ours.model.activation_bytes
+    difference = float((own_answer(patched, 5) - expected).abs().max())
+    memory.get_free_memory = free_memory
+    return {"difference": difference, "effect": effect, "sizes": sorted(set(sizes))}
+
+
+def two_devices() -> dict:
+    """MultiGPU CFG Split over two devices that are made up: both are this CPU."""
+    ours = model()
+    expected = own_answer(ours, 2)
+    all_devices = memory.get_all_torch_devices
+    memory.get_all_torch_devices = lambda *_, **__: [torch.device("cpu"), torch.device("cpu", 0)]
+    split = importlib.import_module("comfy_extras.nodes_multigpu").MultiGPUCFGSplitNode
+    both = split.execute(model=ours, max_gpus=2).result[0]
+    memory.get_all_torch_devices = all_devices
+    evaluations = {"first": [], "second": []}
+    for name, patcher in zip(evaluations, (both, *both.get_additional_models_with_key("multigpu"))):
+        patcher.model.diffusion_model.coarse.register_forward_pre_hook(
+            lambda module, inputs, name=name: evaluations[name].append(len(inputs[0]))
+        )
+    return {"difference": float((own_answer(both, 2) - expected).abs().max()), "evaluations": evaluations}
+
+
 def opened() -> dict:
     """How often Load FlowInOne opens each file, and on which devices it constructs the two networks."""
     weightfile, model = pack("flowinone.weights.weightfile"), pack("flowinone.model")
@@ -254,7 +347,10 @@ print(
     json.dumps(
         {
             check.__name__: check()
-            for check in (low_vram, eight_bit_flag, eight_bit_files, parts, promises, offloading, autoencoders, opened)
+            for check in (
+                *(low_vram, eight_bit_flag, eight_bit_files, parts, promises, offloading, autoencoders, opened),
+                *(library, patches, patched_parts, two_devices),
+            )
         }
     )
 )

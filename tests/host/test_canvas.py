@@ -1,4 +1,6 @@
-"""FlowInOne Canvas without its page: the node draws what its text says, and the server draws the same while it is edited."""
+"""FlowInOne Canvas without its page: the node draws what its text says, and the server draws the same while it is
+edited.
+"""
 
 import http.client
 import json

@@ -105,6 +105,34 @@ def test_a_batch_larger_than_the_free_memory_is_answered_in_parts(found, road):
     assert found["parts"][road]["difference"] < 1e-4
 
 
+def test_comfyuis_sampling_gives_what_the_librarys_solvers_and_guidance_give(found):
+    # Latents of size 7, at guidance 3; velocities come back from predictions by a division.
+    assert len(found["library"]) == 5 and max(found["library"].values()) < 5e-5
+
+
+def test_patches_that_change_nothing_change_nothing_wherever_nodes_can_put_them(found):
+    assert found["patches"]["called"] == sorted(
+        {
+            *("attn1", "attn1_patch", "attn1_output_patch", "attn2", "attn2_patch", "attn2_output_patch"),
+            *("dit", "double_block", "override", "wrapper"),
+        }
+    )
+    # The indicator token is put back by its share of the attention.
+    assert found["patches"]["difference"] < 5e-5
+
+
+def test_patches_see_both_branches_of_a_sample_though_the_batch_is_answered_in_parts(found):
+    seen = found["patched_parts"]
+    assert seen["sizes"] == [2] and seen["effect"] > 0.01
+    assert seen["difference"] < 1e-4
+
+
+def test_multigpu_cfg_split_takes_the_branches_of_flowinone_sampler_apart(found):
+    # Two steps; each device answers one branch of both pictures.
+    assert found["two_devices"]["evaluations"] == {"first": [2, 2], "second": [2, 2]}
+    assert found["two_devices"]["difference"] < 1e-4
+
+
 def test_both_roads_give_the_same_latents(found):
     # Two steps at guidance 3 on latents of size 3.
     assert found["parts"]["roads"] < 3e-5

@@ -5,7 +5,7 @@ import pytest
 
 from devtools.comfyui.client import ExecutionFailed
 from devtools.comfyui.prompt import ksampler, node
-from flowinone.sampling import PRESETS
+from flowinone.sampling import FIXED_STEP_SOLVERS, PRESETS
 
 
 @pytest.mark.parametrize(("route", "bypass"), [("dual", False), ("skip", True)])
@@ -55,6 +55,91 @@ def test_guidance_counts_between_its_ends_alone(own):
     )
     with pytest.raises(ExecutionFailed, match="guidance interval 0.6 to 0.4 is invalid"):
         own(guidance_start=0.6, guidance_end=0.4)
+
+
+def in_parts(solver=None, guider=None):
+    """FlowInOne Sampler from its parts: SamplerCustomAdvanced with FlowInOne Solver and FlowInOne Guider."""
+    return {
+        "solver": node("FlowInOneSolver", model=["load", 0], **({"solver": "euler", "steps": 4} | (solver or {}))),
+        "guider": node(
+            "FlowInOneGuider",
+            model=["load", 0],
+            positive=["encode", 0],
+            negative=["encode", 1],
+            **({"guidance_scale": 7.0} | (guider or {})),
+        ),
+        "sample": node(
+            "SamplerCustomAdvanced",
+            noise=["encode", 2],
+            guider=["guider", 0],
+            sampler=["solver", 0],
+            sigmas=["solver", 1],
+            latent_image=["encode", 3],
+        ),
+    }
+
+
+@pytest.mark.parametrize("solver", list(FIXED_STEP_SOLVERS))
+def test_flowinone_sampler_is_solver_and_guider(answer, own, solver):
+    together = own(solver=solver, steps=3, cfg=3.0, guidance_start=0.1, guidance_end=0.8)
+    interval = dict(guidance_scale=3.0, guidance_start=0.1, guidance_end=0.8)
+    # Whatever time grid is meant for ComfyUI's samplers, the solver brings its own.
+    for time_grid in ("the authors'", "uniform"):
+        parts = in_parts(dict(solver=solver, steps=3), interval)
+        assert np.array_equal(answer(nodes=parts, time_grid=time_grid), together)
+
+
+def test_presets_of_solver_and_guider_are_flowinone_samplers(answer, own):
+    parts = in_parts(dict(solver="rk4", steps=1, preset="fast"), dict(guidance_end=0.0, preset="fast"))
+    assert np.array_equal(answer(nodes=parts), own(preset="fast"))
+
+
+def test_the_guider_serves_comfyuis_samplers(answer):
+    """As CFGGuider where nothing else is set; else the interval counts at the times of the chosen time grid."""
+
+    def guided(**changes):
+        return answer(nodes={"guider": in_parts(guider=changes)["guider"]})
+
+    assert np.array_equal(guided(), answer())
+    # Upstream's times of four steps are 0, 1/3, 2/3 and 1.
+    unguided = answer(cfg=1.0)
+    assert np.array_equal(guided(guidance_start=0.1, guidance_end=0.3), unguided)
+    assert np.abs(guided(guidance_start=0.3, guidance_end=0.4) - unguided).max() > 2
+    assert np.abs(guided(guidance_every=2) - answer()).max() > 2
+
+
+def test_the_solver_goes_on_with_a_part_of_a_flow_and_refines_pictures(answer):
+    solver = dict(solver="heun", steps=4)
+    whole = answer(nodes=in_parts(solver))
+    first, second = (in_parts(solver)["sample"]["inputs"] for _ in range(2))
+    halves = {
+        "halves": node("SplitSigmas", sigmas=["solver", 1], step=2),
+        "first": node("SamplerCustomAdvanced", **(first | {"sigmas": ["halves", 0]})),
+        "silence": node("DisableNoise"),
+        "sample": node(
+            "SamplerCustomAdvanced",
+            **(second | {"sigmas": ["halves", 1], "noise": ["silence", 0], "latent_image": ["first", 0]}),
+        ),
+    }
+    assert np.abs(answer(nodes=in_parts(solver) | halves) - whole).max() <= 1
+    again = {
+        "first": node("SamplerCustomAdvanced", **first),
+        "halves": node("SplitSigmas", sigmas=["solver", 1], step=2),
+        "sample": node("SamplerCustomAdvanced", **(second | {"sigmas": ["halves", 1], "latent_image": ["first", 0]})),
+    }
+    assert np.abs(answer(nodes=in_parts(solver) | again) - whole).mean() > 0.1
+
+
+def test_fewer_than_five_steps_of_upstreams_grid_are_warned_of_on_the_node(server, own):
+    def warnings():
+        return server.log.read_text(encoding="utf-8").count("the authors' time grid breaks below 5 steps")
+
+    before = warnings()
+    own(steps=5, seed=41)
+    own(steps=2, solver="euler_uniform", seed=41)
+    assert warnings() == before
+    own(steps=2, seed=42)
+    assert warnings() == before + 1
 
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "res_multistep", "uni_pc"])

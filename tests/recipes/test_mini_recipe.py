@@ -339,7 +339,7 @@ def test_errors_have_most_weight_where_a_prompt_changes_something(task):
 
 @pytest.fixture(scope="module")
 def network(cache, files, tmp_path_factory):
-    """A network that has hardly begun; the cache's answers are encoded for it."""
+    """A network after a single step; the cache's targets are encoded for it."""
     file = open_autoencoder(files["vae"])
     autoencoder = autoencoder_from_state_dict(file.tensors(), **file.settings)
     cache.encode("target", autoencoder, torch.device("cpu"), torch.float32)
@@ -389,10 +389,10 @@ def test_the_reader_learns_and_recognises_things_in_predictions(cache, files, ne
     with caplog.at_level("INFO", "flowinone.training"):
         train_latent_regression(config, [cache])
     lines = [record.message for record in caplog.records if "  loss " in record.message]
-    learnt, read = ([line for line in lines if ("regression " in line) == guessed] for guessed in (False, True))
+    reader, regressor = ([line for line in lines if ("regression " in line) == found] for found in (False, True))
     errors = (
-        [float(line.split("loss ")[1].split()[0]) for line in learnt],
-        [float(line.split("reader ")[1].split()[0]) for line in read],
+        [float(line.split("loss ")[1].split()[0]) for line in reader],
+        [float(line.split("reader ")[1].split()[0]) for line in regressor],
     )
     assert [len(each) for each in errors] == [2, 3]
     for each in errors:

@@ -8,8 +8,9 @@ from aiohttp import web
 from server import PromptServer
 
 from .detector import write_detector
+from .patches import NODES
 
-NODE_CLASS_MAPPINGS = {}
+NODE_CLASS_MAPPINGS = NODES
 KINDS = {"NativeVelocityNetwork", "PromptEncoder", "VisionEncoder", "AutoencoderKL"}
 
 write_detector()
