@@ -10,7 +10,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../devtools/environment.sh"
 parallel=(--numprocesses 2 --dist loadgroup) # groups: see devtools/testing.py
 if [ "${1:-}" = "--fast" ]; then
     shift
-    set -- "${parallel[@]}" -m "not slow and not host and not long" "$@"
+    # What the last lines list takes too long for this: mark it with pytest.mark.long.
+    set -- "${parallel[@]}" -m "not slow and not host and not long" --durations 5 --durations-min 3 "$@"
     export FLOWINONE_BROWSER=none OMP_NUM_THREADS=1
 elif [ $# -eq 0 ]; then
     set -- "${parallel[@]}"

@@ -9,6 +9,7 @@ from benchmarks.shapes import SIZES, meta_pipeline
 
 
 @pytest.mark.parametrize(("kind", "gigabytes"), [(None, 4.0), ("int8", 2.6), ("float8", 2.6)])
+@pytest.mark.long
 def test_a_picture_is_made_within(kind, gigabytes):
     pipeline = meta_pipeline(SIZES["full"], torch.bfloat16)
     if kind is not None:

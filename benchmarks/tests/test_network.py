@@ -85,6 +85,7 @@ def test_the_full_size_is_the_released_one():
     assert pipeline.vision.config.num_attention_heads == 16
 
 
+@pytest.mark.long
 def test_all_methods_give_the_same_image(tiny):
     pictures = costs.prompt_pictures(2)
     source, image_latent = costs.encode(tiny, pictures)
@@ -152,6 +153,7 @@ def test_pictures_of_few_steps_are_scaled_and_the_floor_is_the_slower_of_arithme
     assert figures["floor_step_s"] == 0.08
 
 
+@pytest.mark.long
 def test_a_run_reports_every_way_at_every_batch(finished):
     run, report, _ = finished
     assert report["complete"] and report["size"] == "tiny" and report["steps"] == 50
@@ -164,6 +166,7 @@ def test_a_run_reports_every_way_at_every_batch(finished):
     assert sum(line.split()[:1] in (["1"], ["2"]) for line in printed) == len(rows)
 
 
+@pytest.mark.long
 def test_ratios_and_pictures_follow_from_what_was_timed(finished):
     _, report, _ = finished
     references = {row["batch"]: row for row in report["rows"] if row["method"] == "reference"}
@@ -184,6 +187,7 @@ def test_ratios_and_pictures_follow_from_what_was_timed(finished):
         assert row["times_floor"] == pytest.approx(row["step_s"] / row["floor_step_s"])
 
 
+@pytest.mark.long
 def test_memory_and_loading_are_reported(finished):
     _, report, _ = finished
     by_method = {(entry["method"], entry["dtype"]): entry for entry in report["memory"]}
@@ -198,6 +202,7 @@ def test_memory_and_loading_are_reported(finished):
     assert report["load"][0]["file_bytes"] > 2 * report["network"]["values"]
 
 
+@pytest.mark.long
 def test_8_bit_weights_are_smaller_and_computed_with_in_16(monkeypatch, tmp_path):
     pytest.importorskip("torchao", reason="needs torchao: pip install flowinone[eightbit]")
     target = tmp_path / "n.json"
@@ -213,6 +218,7 @@ def test_8_bit_weights_are_smaller_and_computed_with_in_16(monkeypatch, tmp_path
     assert all(read["bfloat16"] / 2 < read[kind] < 0.7 * read["bfloat16"] for kind in KINDS)
 
 
+@pytest.mark.long
 def test_the_plot_shows_a_line_for_every_method(finished):
     with Image.open(finished[2]) as plot:
         colors = {color for _, color in plot.convert("RGB").getcolors(2**20)}
@@ -220,6 +226,7 @@ def test_the_plot_shows_a_line_for_every_method(finished):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT to a child")
+@pytest.mark.long
 def test_an_interrupted_run_keeps_what_it_measured(tmp_path):
     # Far more batches than it will come to.
     batches = map(str, range(1, 100))

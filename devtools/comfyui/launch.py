@@ -2,7 +2,8 @@
 
     python launch.py <ComfyUI folder> [ComfyUI arguments ...]
 
-ComfyUI imports both at start, for nodes that neither this pack nor its tests use. Where they import, nothing here acts.
+ComfyUI imports both at start, for nodes that neither this pack nor its tests use. Where both import, this changes
+nothing.
 """
 
 from __future__ import annotations

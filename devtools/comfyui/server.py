@@ -60,7 +60,7 @@ class ComfyServer:
     def __exit__(self, *exception) -> None:
         self.stop()
 
-    def start(self, timeout: float = 120.0) -> None:
+    def start(self, timeout: float = 300.0) -> None:
         """Start the server and return once it answers; raises ServerError if it ends, or is silent for `timeout` s."""
         for name in BASE_FOLDERS:
             (self.base / name).mkdir(parents=True, exist_ok=True)

@@ -264,6 +264,7 @@ def about(path):
         return json.loads(answer.text["flowinone"])
 
 
+@pytest.mark.long
 def test_generate_answers_documents_as_their_pictures(photo, weights, model_files, tmp_path, capfd):
     """Documents and pictures of them, together in one batch, each with its own bypass."""
     drawn, canvas, plain = tmp_path / "drawn.json", tmp_path / "canvas.json", tmp_path / "plain.png"

@@ -100,6 +100,7 @@ def test_every_fault_has_a_known_kind():
             assert verdict.kinds and set(verdict.kinds) <= set(FAULT_KINDS)
 
 
+@pytest.mark.long
 def test_answers_are_the_pipelines_whatever_the_batch(pipe):
     settings = EvaluationSettings("heun", 1, 3.0)
     alone, together = (
@@ -192,6 +193,7 @@ def test_a_model_gets_a_table_figures_and_a_sheet_of_incorrect_answers(weights, 
     assert refusal in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(weights, tmp_path, capfd):
     def command(folder):
         counts = "--count", 1, "--variant-count", 0, "--workers", 1

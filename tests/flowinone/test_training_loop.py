@@ -90,6 +90,7 @@ def run(file, **options):
     return train(read_config(file), sources={SOURCE_NAME: open_scenes}, **options)
 
 
+@pytest.mark.long
 def test_training_lowers_the_loss_and_logs_it(fields, tmp_path):
     losses = run(fields(steps=14, kl_weight=0.0, checkpoint_every=100)).losses
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
@@ -98,6 +99,7 @@ def test_training_lowers_the_loss_and_logs_it(fields, tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.long
 def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(fields, tmp_path, optimizer):
     same = dict(accumulation=2, optimizer=optimizer)
     whole = run(fields(out=str(tmp_path / "whole"), steps=6, **same)).losses
@@ -108,6 +110,7 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(fields, tmp_path, 
     assert all(one[name].equal(other[name]) for name in one)
 
 
+@pytest.mark.long
 def test_source_steps_teach_the_prompt_encoder_to_guess(fields, files, tmp_path):
     _, models = files
     before = open_network(models["checkpoint"]).tensors(torch.float32)
@@ -133,11 +136,13 @@ def test_source_steps_teach_the_prompt_encoder_to_guess(fields, files, tmp_path)
     )
 
 
+@pytest.mark.long
 def test_runs_of_different_precision_follow_each_other_in_a_process(fields):
     run(fields(steps=1, precision="bf16"))
     assert len(run(fields(steps=2, precision="no")).losses) == 1
 
 
+@pytest.mark.long
 def test_stopping_saves_the_state_after_the_step(fields, tmp_path):
     def stop(step, terms):
         if step == 3:
@@ -149,6 +154,7 @@ def test_stopping_saves_the_state_after_the_step(fields, tmp_path):
     assert len(run(fields(steps=5)).losses) == 2
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_from_its_last_state(fields, tmp_path):
     file = fields(steps=400, checkpoint_every=2)
     states = tmp_path / "run" / "states"
@@ -196,6 +202,7 @@ def logged_losses(output):
     return {int(step): digits for step, digits in lines}
 
 
+@pytest.mark.long
 def test_two_processes_learn_and_go_on_exactly_where_they_were_stopped(fields, tmp_path):
     steps = dict(steps=14, kl_weight=0.0, checkpoint_every=4)
     whole = logged_losses(end_of(in_two_processes(TRAIN, tmp_path, str(fields(out=str(tmp_path / "whole"), **steps)))))
@@ -223,6 +230,7 @@ def test_two_processes_learn_and_go_on_exactly_where_they_were_stopped(fields, t
     assert all(one[name].equal(other[name]) for name in one)
 
 
+@pytest.mark.long
 def test_the_contrastive_term_looks_at_the_pairs_of_all_processes(tmp_path):
     program = """
 import torch
@@ -249,6 +257,7 @@ distributed.destroy_process_group()
     assert mean == pytest.approx(float(whole), abs=2e-6)
 
 
+@pytest.mark.long
 def test_everything_of_the_checkpoint_is_kept(fields, files, tmp_path):
     public = tiny.network_weights()
     extra = {"open_clip.note": torch.arange(3.0)}
@@ -261,6 +270,7 @@ def test_everything_of_the_checkpoint_is_kept(fields, files, tmp_path):
     assert len(moved) > 0.9 * len(public)
 
 
+@pytest.mark.long
 def test_a_lora_changes_the_picture_and_nothing_else_is_written(fields, files, tmp_path):
     result = run(fields(mode="lora", steps=8, lora={"rank": 4, "alpha": 8}, learning_rate=1e-2))
     assert [file.name for file in result.files] == ["lora.safetensors"]
@@ -276,6 +286,7 @@ def test_a_lora_changes_the_picture_and_nothing_else_is_written(fields, files, t
     assert np.abs(answers[1] - answers[0]).mean() > 1
 
 
+@pytest.mark.long
 def test_recomputing_changes_memory_and_not_the_gradients(fields):
     config = read_config(fields())
     gradients = []
@@ -308,6 +319,7 @@ def no_file_above(size):
 
 
 @pytest.mark.parametrize("refused", ["weights", "optimizer"])
+@pytest.mark.long
 def test_a_full_disk_leaves_the_last_state(tmp_path, fields, refused):
     run(fields(steps=2))
     states = tmp_path / "run" / "states"
@@ -322,6 +334,7 @@ def test_a_full_disk_leaves_the_last_state(tmp_path, fields, refused):
     assert len(run(fields(steps=4)).losses) == 2
 
 
+@pytest.mark.long
 def test_a_full_disk_leaves_the_last_result(tmp_path, fields, files):
     result = tmp_path / "result.safetensors"
     write_weights(result, {"a": torch.zeros(10)}, {})
@@ -338,6 +351,7 @@ def test_results_are_read_by_whoever_reads_other_files(tmp_path):
     )
 
 
+@pytest.mark.long
 def test_a_run_that_starts_anew_keeps_the_states_of_the_one_before(tmp_path, fields):
     run(fields(steps=4))
     assert len(run(fields(steps=2), resume=False).losses) == 2
@@ -389,6 +403,7 @@ def target_features(width=32, hidden=64, side=64, layers=2):
     }
 
 
+@pytest.mark.long
 def test_the_contrastive_term_trains_its_head_and_leaves_its_tower(fields, tmp_path):
     extra = target_features()
     save_file(tiny.network_weights() | extra, tmp_path / "public.safetensors")
@@ -455,6 +470,7 @@ def test_target_features_are_those_of_the_plain_tower():
     assert temperature == 4
 
 
+@pytest.mark.long
 def test_the_sample_sheet_shows_prompt_and_answer(fields, files, tmp_path):
     prompt = files[0] / "pairs" / "input" / "3.png"
     run(fields(steps=2, sample_every=2, samples=[str(prompt)], sample_steps=2))
@@ -466,6 +482,7 @@ def test_the_sample_sheet_shows_prompt_and_answer(fields, files, tmp_path):
     assert np.abs(shown - np.asarray(Image.open(prompt), float)).mean() < 40
 
 
+@pytest.mark.long
 def test_a_caption_among_the_samples_is_answered_without_the_dual_path(fields, tmp_path, monkeypatch):
     document = tmp_path / "caption.json"
     document.write_text(dumps(tasks.text_to_image("a red heart")), encoding="utf-8")
@@ -481,6 +498,7 @@ def test_a_caption_among_the_samples_is_answered_without_the_dual_path(fields, t
     assert asked == [(1, (True,))]
 
 
+@pytest.mark.long
 def test_samples_are_looked_at_before_anything_is_learnt(fields, tmp_path):
     (tmp_path / "words.png").write_text("no picture", encoding="utf-8")
     for name in ("words.png", "missing.png"):
@@ -489,6 +507,7 @@ def test_samples_are_looked_at_before_anything_is_learnt(fields, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_a_network_from_scratch_learns_from_scenes(fields, files, tmp_path):
     shape = dataclasses.asdict(FlowInOneModel.from_state_dict(tiny.network_weights()).config)
     result = run(
@@ -521,6 +540,7 @@ def test_a_network_from_scratch_learns_from_scenes(fields, files, tmp_path):
         run(fields(out=str(tmp_path / "other"), data=["scenes:cooking"]))
 
 
+@pytest.mark.long
 def test_a_prompt_encoder_may_stay_as_it_is(fields, files):
     (network,) = run(fields(steps=2, train_prompt=False)).files
     before, after = (open_network(file).tensors(torch.float32) for file in (files[1]["checkpoint"], network))
@@ -529,18 +549,21 @@ def test_a_prompt_encoder_may_stay_as_it_is(fields, files):
     }
 
 
+@pytest.mark.long
 def test_another_kind_of_run_in_the_same_folder_is_refused(fields):
     run(fields(steps=2))
     with pytest.raises(snapshots.SnapshotError, match="snapshot of another kind of run"):
         run(fields(steps=4, mode="lora"))
 
 
+@pytest.mark.long
 def test_going_on_with_another_optimizer_is_refused(fields):
     run(fields(steps=2))
     with pytest.raises(snapshots.SnapshotError, match="snapshot of a run with another optimizer"):
         run(fields(steps=4, optimizer="muon"))
 
 
+@pytest.mark.long
 def test_muon_moves_the_matrices_and_adamw_everything_else(fields):
     objective = build_objective(read_config(fields()))
     optimizer = make_optimizer("muon", objective, 1e-3, (0.9, 0.9), 0.03, adamw_only=("model.prompt_encoder",))

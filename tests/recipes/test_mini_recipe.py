@@ -130,6 +130,7 @@ def settings(out, files, **changes) -> TrainingConfig:
     return read_config(file)
 
 
+@pytest.mark.long
 def test_encoded_pairs_have_the_loss_of_their_pictures(cache, scenes, files, tmp_path):
     objective = build_objective(settings(tmp_path / "run", files))
     device = torch.device("cpu")
@@ -143,6 +144,7 @@ def test_encoded_pairs_have_the_loss_of_their_pictures(cache, scenes, files, tmp
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)
 
 
+@pytest.mark.long
 def test_another_encoder_encodes_again(cache, files, tmp_path):
     objective = build_objective(settings(tmp_path / "run", files))
     cache.encode("image", objective.vae, torch.device("cpu"), torch.float32)
@@ -153,6 +155,7 @@ def test_another_encoder_encodes_again(cache, files, tmp_path):
     assert np.allclose(cache["image_encoded"], before + 1, atol=2e-2)
 
 
+@pytest.mark.long
 def test_a_run_on_a_cache_resumes_exactly(files, tmp_path):
     whole = trained(settings(tmp_path / "whole", files)).losses
     first = trained(settings(tmp_path / "parts", files, steps=2)).losses
@@ -160,11 +163,13 @@ def test_a_run_on_a_cache_resumes_exactly(files, tmp_path):
     assert first + second == pytest.approx(whole, rel=1e-6)
 
 
+@pytest.mark.long
 def test_a_cache_and_the_contrastive_term_exclude_each_other(tmp_path, files):
     with pytest.raises(ValueError, match="contrastive_weight needs the target pictures"):
         settings(tmp_path / "run", files, mode="finetune", checkpoint="x.safetensors", network={})
 
 
+@pytest.mark.long
 def test_an_autoencoder_learns_resumes_and_writes_a_file_that_loaders_take(cache, tmp_path):
     config = AutoencoderConfig(
         str(tmp_path / "vae"),
@@ -198,6 +203,7 @@ def test_an_autoencoder_learns_resumes_and_writes_a_file_that_loaders_take(cache
         torch.testing.assert_close(resumed[name], tensor, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.long
 def test_a_decoder_learns_alone_and_latents_stay_what_they_are(cache, files, tmp_path):
     file = open_autoencoder(files["vae"])
     before, layout = file.tensors(), file.settings
@@ -248,12 +254,14 @@ def test_an_autoencoder_keeps_its_pictures_under_the_public_names():
         torch.testing.assert_close(again(pixels).sample, vae(pixels).sample)
 
 
+@pytest.mark.long
 def test_words_are_those_of_the_prompt_that_a_pair_is_named_after(scenes):
     for task in SCENE_TASKS:
         said = example(task, 7).words.lower().replace(".", "").replace(",", "").split()
         assert words_of(f"{task}-7") == said[:16]
 
 
+@pytest.mark.long
 def test_a_tower_learns_words_and_its_file_says_its_heads(cache, tmp_path, caplog, monkeypatch):
     # As in the first minutes of a real run, in which words stand alike.
     monkeypatch.setattr(ocr_pretraining, "_VARIATION_RAMP", 1e6)
@@ -288,6 +296,7 @@ def whole_and_resumed(learn, config, cache):
     return learn(config, cache), learn(parts, cache)
 
 
+@pytest.mark.long
 def test_stopped_ocr_pretraining_resumes_exactly(cache, tmp_path):
     config = OCRConfig(
         str(tmp_path / "whole"),
@@ -337,6 +346,7 @@ def network(cache, files, tmp_path_factory):
     return str(trained(settings(tmp_path_factory.mktemp("begun") / "run", files, steps=1, sample_every=9)).files[0])
 
 
+@pytest.mark.long
 def test_predictions_get_better_and_the_velocity_network_stays(cache, files, network, tmp_path, caplog):
     config = LatentRegressionConfig(
         str(tmp_path / "regression"),
@@ -362,6 +372,7 @@ def test_predictions_get_better_and_the_velocity_network_stays(cache, files, net
     assert VisionEncoder.from_state_dict(found.tensors(), **found.settings).config.num_attention_heads == 2
 
 
+@pytest.mark.long
 def test_the_reader_learns_and_recognises_things_in_predictions(cache, files, network, tmp_path, caplog):
     config = LatentRegressionConfig(
         str(tmp_path / "regression"),
@@ -388,6 +399,7 @@ def test_the_reader_learns_and_recognises_things_in_predictions(cache, files, ne
         assert each[-1] < 0.9 * each[0]
 
 
+@pytest.mark.long
 def test_a_new_prompt_encoder_takes_the_old_ones_place(cache, files, network, tmp_path):
     config = LatentRegressionConfig(
         str(tmp_path / "regression"),
@@ -406,6 +418,7 @@ def test_a_new_prompt_encoder_takes_the_old_ones_place(cache, files, network, tm
     assert all(tensor.equal(after[name]) for name, tensor in before.items() if name.startswith("velocity_network."))
 
 
+@pytest.mark.long
 def test_latent_regression_samples_all_caches(files, network, cache, tmp_path, monkeypatch):
     looked_up = []
     monkeypatch.setattr(
@@ -427,6 +440,7 @@ def test_rows_are_numbered_from_array_to_array():
     assert rows(arrays[:1], np.array([1])).tolist() == [1]
 
 
+@pytest.mark.long
 def test_stopped_latent_regression_resumes_exactly(cache, files, network, tmp_path):
     config = LatentRegressionConfig(
         str(tmp_path / "whole"),
@@ -478,6 +492,7 @@ def test_unknown_fields_of_a_stage_are_named():
         Recipe(Path("out"), overrides=["01_autoencoder.objective=dream"])
 
 
+@pytest.mark.long
 def test_the_recipe_runs_from_its_first_stage_to_files_for_the_package(tmp_path):
     """Every stage for a step or two, with small modules."""
     tower = dict(TOWER, image_size=64, num_image_tokens=16)

@@ -35,6 +35,9 @@ from flowinone.prompts import (
 from flowinone.prompts.spec import Align, Face, Fit, Task
 
 
+pytestmark = pytest.mark.long
+
+
 def examples(count):
     return settings(
         max_examples=count, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
