@@ -31,8 +31,8 @@ from benchmarks.measuring import median_seconds, seconds  # noqa: E402
 from benchmarks.methods import GUIDANCE, METHODS, steps_from  # noqa: E402
 from benchmarks.reporting import STEPS, Row, gigabytes  # noqa: E402
 from benchmarks.shapes import SIZES, meta_parts, meta_pipeline, write_files  # noqa: E402
-from flowinone import FlowInOneModel, FlowInOnePipeline  # noqa: E402
-from flowinone.weights.checkpoint import load_network  # noqa: E402
+from flowinone import FlowInOnePipeline  # noqa: E402
+from flowinone.weights.checkpoint import open_network  # noqa: E402
 from flowinone.weights.eightbit import KINDS, NEEDS_TORCHAO  # noqa: E402
 
 DTYPES = ("float32", "bfloat16", "float16", *KINDS)
@@ -231,12 +231,7 @@ class Run:
 
     def measure_loading(self, files: dict[str, Path]) -> None:
         def network():
-            tensors, config = load_network(files["network"], device=self.device)
-            return [
-                FlowInOneModel.from_state_dict(
-                    tensors, coarse_heads=config.coarse_heads, context_heads=config.context_heads
-                )
-            ]
+            return [open_network(files["network"]).load(device=self.device)]
 
         def everything():
             pipeline = self.pipeline(files)

@@ -22,10 +22,9 @@ from .model import Condition, FlowInOneModel
 from .preprocess import as_rgb, latent_view, to_pixels, vision_view
 from .sampling import OnStep, SamplerSettings, draw_noise, guided_velocity, integrate, source_latent
 from .vision import VisionEncoder
-from .weights import checkpoint as weights
+from .weights.checkpoint import open_autoencoder, open_network, open_vision
 from .weights.eightbit import is_quantised, quantise_modules
-from .weights.lora import add_lora
-from .weights.lora import load_lora as read_lora
+from .weights.lora import add_lora, read_lora
 
 
 class FlowInOneNetwork(ModelMixin, FlowInOneModel, ConfigMixin):
@@ -75,15 +74,17 @@ class FlowInOnePipeline(DiffusionPipeline):
         CheckpointError for a file that is not what its place needs.
         """
         device = torch.device("cpu" if device is None else device)
-        network, config = weights.load_network(checkpoint, dtype, device)
-        head_counts = dict(coarse_heads=config.coarse_heads, context_heads=config.context_heads)
-        tower, tower_settings = weights.load_vision(vision, dtype, device)
-        autoencoder, autoencoder_settings = weights.load_autoencoder(vae, dtype, device)
-        return cls(
-            model=FlowInOneNetwork.from_state_dict(network, **head_counts),
-            vision=VisionEncoder.from_state_dict(tower, **tower_settings),
-            vae=autoencoder_from_state_dict(autoencoder, **autoencoder_settings),
-        )
+        # All three are validated before the first tensor is read.
+        with (
+            open_network(checkpoint, FlowInOneNetwork.without_memory) as network,
+            open_vision(vision) as tower,
+            open_autoencoder(vae) as autoencoder,
+        ):
+            return cls(
+                model=network.load(dtype, device),
+                vision=VisionEncoder.from_state_dict(tower.tensors(dtype, device), **tower.settings),
+                vae=autoencoder_from_state_dict(autoencoder.tensors(dtype, device), **autoencoder.settings),
+            )
 
     @classmethod
     def mini(cls, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> "FlowInOnePipeline":

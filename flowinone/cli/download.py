@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from .argument_types import file_path
 
@@ -40,33 +41,37 @@ def run(options: argparse.Namespace) -> int:
     try:
         from tqdm import tqdm
 
-        from ..weights.download import PARTS, carry_out, check_room, folders, gigabytes, plan
+        from ..weights.conversion import byte_size
+        from ..weights.download import PARTS, check_disk_space, comfyui_folders, plan_downloads, run_download
     except ImportError as error:
         needed = 'huggingface_hub 1.32 and the other packages of the library extra: pip install ".[library]"'
         raise ImportError(f"{error}; downloading needs {needed}") from error
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         tqdm.write(line, file=sys.stderr)
 
-    def meter(title: str, done: int, total: int) -> tqdm:
+    def progress_bar(title: str, done: int, total: int) -> tqdm:
         return tqdm(desc=title, initial=done, total=total, unit="B", unit_scale=True)
 
-    places = folders(options.comfyui, options.to)
+    if options.to is not None:
+        targets = {part.kind: Path(options.to) for part in PARTS}
+    else:
+        targets = comfyui_folders(Path(options.comfyui))
     kinds = options.only or [part.kind for part in PARTS]
     dtype = None if options.dtype == "none" else options.dtype
-    jobs = plan(places, kinds, dtype, options.keep_original, options.overwrite, say)
-    for job in jobs:
-        print(job, flush=True)
+    downloads = plan_downloads(targets, kinds, dtype, options.keep_original, options.overwrite, log)
+    for download in downloads:
+        print(download, flush=True)
     if options.dry_run:
-        print(f"to fetch: {gigabytes(sum(job.size - job.held for job in jobs))}")
+        print(f"to download: {byte_size(sum(download.size - download.present for download in downloads))}")
         return 0
-    check_room(jobs)
+    check_disk_space(downloads)
     try:
-        for job in jobs:
-            carry_out(job, meter, say)
+        for download in downloads:
+            run_download(download, progress_bar, log)
     except KeyboardInterrupt:
-        say("what has arrived is kept: run the same command again to resume")
+        log("the download so far is kept: run the same command again to resume")
         raise
-    for job in jobs:
-        print(f"placed: {job.target}")
+    for download in downloads:
+        print(f"placed: {download.target}")
     return 0

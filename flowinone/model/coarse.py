@@ -146,6 +146,8 @@ class FeatureMaps:
 class CoarseStage(nn.Module):
     """Latents -> token features, and the feature maps that the fine stage is conditioned on."""
 
+    block_class = CoarseBlock
+
     def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn, attention: Attention = sdpa):
         super().__init__()
         factory = dict(dtype=dtype, device=device, operations=operations)
@@ -155,7 +157,7 @@ class CoarseStage(nn.Module):
         self.image_latent_layer = PatchEmbedding(*embedding, **factory)
         self.indicator = Indicator(width, dtype, device)
         self.blocks = nn.ModuleList(
-            CoarseBlock(config, attention=attention, **factory) for _ in range(config.coarse_blocks)
+            self.block_class(config, attention=attention, **factory) for _ in range(config.coarse_blocks)
         )
         self.skip_denses = skip_denses(width, config.coarse_blocks, **factory)
         self.output_layer = VelocityHead(width, config.latent_channels, **factory)

@@ -18,10 +18,12 @@ class VelocityNetwork(nn.Module):
     `operations` provides Linear and Conv2d, `attention` the attention function (`layers.Attention`).
     """
 
+    coarse_class = CoarseStage
+
     def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn, attention: Attention = sdpa):
         super().__init__()
         self.config = config
-        self.coarse = CoarseStage(config, dtype=dtype, device=device, operations=operations, attention=attention)
+        self.coarse = self.coarse_class(config, dtype=dtype, device=device, operations=operations, attention=attention)
         self.fine = FineStage(config, dtype=dtype, device=device, operations=operations)
         self.time_dependent = [module for module in self.modules() if isinstance(module, TimeDependentParameter)]
 

@@ -28,32 +28,34 @@ def upstream_times(steps: int) -> list[float]:
     """The `steps` times at which upstream evaluates the velocity: spread over the whole of 0..1-1e-5, both ends
     included.
     """
-    return [i * _END / max(steps - 1, 1) for i in range(steps)]
+    return [upstream_time(t, 1 / steps)[0] for t in uniform_grid(steps)[:-1]]
 
 
-def upstream_time(t: Tensor, step: float) -> tuple[Tensor, float]:
-    """Upstream's Euler for solvers that only know the uniform grid: evaluate at the returned times, and scale the
+def upstream_time(t: float, step: float) -> tuple[float, float]:
+    """Upstream's Euler for solvers that only know the uniform grid: evaluate at the returned time, and scale the
     velocity.
 
-    t [B] are times on a uniform grid with that step. Times beyond upstream's last one, which higher-order solvers use,
-    are clamped.
+    t is a time on a uniform grid with that step. Times beyond upstream's last one, which higher-order solvers use, are
+    clamped.
     """
     stretch = _END / (1 - step) if step < 1 else 0.0
-    return (t * stretch).clamp(max=_END), _END
-
-
-def upstream_euler(velocity: Velocity, x: Tensor, steps: int) -> Steps:
-    """Upstream's Euler: evaluates at `upstream_times`, but every step has length (1 - 1e-5) / steps
-    (`ODEEulerFlowMatchingSolver`).
-
-    Its evaluation times lead its steps, which below about 5 steps breaks the result.
-    """
-    for t in upstream_times(steps):
-        v = velocity(x, t)
-        yield (x := x + _END / steps * v), x + (1 - t) * v
+    return min(t * stretch, _END), _END
 
 
 # Each solver below walks a time grid and yields, after every step, the state and the predicted x1.
+
+
+def upstream_euler(velocity: Velocity, x: Tensor, grid: Sequence[float]) -> Steps:
+    """Upstream's Euler, on a uniform grid or a part of one: evaluates at `upstream_times`, but steps as long as the
+    grid's, times 1 - 1e-5 (`ODEEulerFlowMatchingSolver`).
+
+    Its evaluation times lead its steps, which below about 5 steps breaks the result.
+    """
+    step = grid[1] - grid[0]
+    for t, t_next in pairwise(grid):
+        evaluated, speed = upstream_time(t, step)
+        v = velocity(x, evaluated)
+        yield (x := x + speed * (t_next - t) * v), x + (1 - evaluated) * v
 
 
 def euler(velocity: Velocity, x: Tensor, grid: Sequence[float]) -> Steps:
@@ -131,18 +133,13 @@ def dopri5(velocity: Velocity, x: Tensor, on_step: OnStep | None = None, toleran
     return odeint(Field(), x, times, rtol=tolerance, atol=tolerance, method="dopri5", options=options)[-1]
 
 
-FIXED_STEP_SOLVERS: dict[str, Callable[[Velocity, Tensor, int], Steps]] = {
+FIXED_STEP_SOLVERS: dict[str, Callable[[Velocity, Tensor, Sequence[float]], Steps]] = {
     "euler": upstream_euler,
-    **{
-        name: lambda velocity, x, steps, solver=solver: solver(velocity, x, uniform_grid(steps))
-        for name, solver in {
-            "euler_uniform": euler,
-            "midpoint": midpoint,
-            "heun": heun,
-            "rk4": rk4,
-            "adams_bashforth2": adams_bashforth2,
-        }.items()
-    },
+    "euler_uniform": euler,
+    "midpoint": midpoint,
+    "heun": heun,
+    "rk4": rk4,
+    "adams_bashforth2": adams_bashforth2,
 }
 SOLVERS = (*FIXED_STEP_SOLVERS, "dopri5")
 
@@ -158,7 +155,7 @@ def integrate(
     check_solver(solver, steps)
     if solver == "dopri5":
         return dopri5(velocity, x, on_step)
-    for done, (state, denoised) in enumerate(FIXED_STEP_SOLVERS[solver](velocity, x, steps), start=1):
+    for done, (state, denoised) in enumerate(FIXED_STEP_SOLVERS[solver](velocity, x, uniform_grid(steps)), start=1):
         if on_step is not None:
             on_step(done, steps, denoised)
     return state

@@ -3,17 +3,14 @@
 import contextlib
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from ..autoencoder import autoencoder_from_state_dict
 from ..config import FlowInOneConfig
-from ..model import FlowInOneModel
-from ..model.names import TRAINING_ONLY
 from ..vision import VisionEncoder
-from ..weights import checkpoint
-from ..weights.weightfile import open_weights
+from ..weights.checkpoint import open_autoencoder, open_network, open_vision
 from .adapters import add_adapters
 from .features import TargetFeatures
 from .initialization import new_network, new_vision_tower
@@ -34,13 +31,14 @@ def build_objective(config: TrainingConfig) -> Objective:
             raise ConfigError(f"network: {error}") from None
         model = new_network(shape)
     else:
-        model = network_from_file(config.checkpoint)
+        with open_network(config.checkpoint) as network:
+            model, training_tensors = network.load(torch.float32), network.training_tensors()
     vision = vision_tower_from_file(config.vision) if config.vision else new_vision_tower(config.tower)
-    tensors, settings = checkpoint.load_autoencoder(config.vae, torch.float32)
-    vae = autoencoder_from_state_dict(tensors, **settings)
+    with open_autoencoder(config.vae) as autoencoder:
+        vae = autoencoder_from_state_dict(autoencoder.tensors(torch.float32), **autoencoder.settings)
     features = None
     if config.contrastive_weight and config.mode == "finetune":
-        features = TargetFeatures.from_checkpoint(training_only_tensors(config.checkpoint))
+        features = TargetFeatures.from_checkpoint(training_tensors)
     objective = Objective(
         model, vision, vae, features, config.kl_weight, config.contrastive_weight, config.source_weight
     )
@@ -61,16 +59,10 @@ def build_objective(config: TrainingConfig) -> Objective:
     return objective
 
 
-def network_from_file(path: str) -> FlowInOneModel:
-    """The network of a file in float32; its tensors may be views of the file."""
-    tensors, shape = checkpoint.load_network(path, torch.float32)
-    return FlowInOneModel.from_state_dict(tensors, coarse_heads=shape.coarse_heads, context_heads=shape.context_heads)
-
-
 def vision_tower_from_file(path: str) -> VisionEncoder:
     """The vision tower of a file in float32; its tensors may be views of the file."""
-    tensors, settings = checkpoint.load_vision(path, torch.float32)
-    return VisionEncoder.from_state_dict(tensors, **settings)
+    with open_vision(path) as tower:
+        return VisionEncoder.from_state_dict(tower.tensors(torch.float32), **tower.settings)
 
 
 def owned_tensors(module: nn.Module) -> nn.Module:
@@ -78,12 +70,6 @@ def owned_tensors(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         parameter.data = parameter.data.clone()
     return module
-
-
-def training_only_tensors(path: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint that inference does not read, under their own names; none in a converted file."""
-    file = open_weights(path)
-    return {name: file[name] for name in file if name.startswith(TRAINING_ONLY)}
 
 
 def checkpoint_activations(network: nn.Module) -> None:

@@ -21,9 +21,10 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor
 
+from ..weights.checkpoint import open_network
 from . import snapshots
 from .adapters import adapter_tensors
-from .build import build_objective, math_attention_on_cpu, training_only_tensors
+from .build import build_objective, math_attention_on_cpu
 from .cache import PairCache
 from .data import BatchDataset, Mixture, batch_loader, to_device
 from .ema import WeightAverage, trainable
@@ -275,7 +276,7 @@ class Trainer:
                 written.append(write_weights(self.out / "lora.safetensors", tensors, {}))
             else:
                 # Tensors that only training reads are passed on, so that the result can be fine-tuned again.
-                extra = training_only_tensors(config.checkpoint) if config.checkpoint else {}
+                extra = open_network(config.checkpoint).training_tensors() if config.checkpoint else {}
                 if objective.features is not None:
                     extra |= objective.features.checkpoint()
                 written.append(write_network(self.out / "flowinone.safetensors", objective.model, extra))

@@ -20,7 +20,7 @@ from flowinone.hardware import accelerator
 from flowinone.training.cache import PairCache
 from flowinone.training.export import write_weights
 from flowinone.training.run_config import FORBID_UNKNOWN, OptimizerName
-from flowinone.weights.checkpoint import GROUPS, load_autoencoder
+from flowinone.weights.checkpoint import GROUPS, open_autoencoder
 from flowinone.weights.renaming import Renaming
 from recipes.mini.fitting import fit
 
@@ -98,8 +98,8 @@ class DecoderConfig:
 def train_decoder(config: DecoderConfig, cache: PairCache) -> Path:
     """Train on a cache's targets and `target_encoded`, from the last snapshot if there is one; the file."""
     device = accelerator() or torch.device("cpu")
-    tensors, layout = load_autoencoder(config.vae, torch.float32)
-    vae = autoencoder_from_state_dict(tensors, **layout)
+    file = open_autoencoder(config.vae)
+    vae = autoencoder_from_state_dict(file.tensors(torch.float32), **file.settings)
     for parameter in vae.parameters():
         parameter.data = parameter.data.clone()
     vae.to(device).train()

@@ -24,15 +24,14 @@ from flowinone.toy.scene import Point, polygon_mask
 from flowinone.training import losses
 from flowinone.training.build import (
     math_attention_on_cpu,
-    network_from_file,
     owned_tensors,
-    training_only_tensors,
     vision_tower_from_file,
 )
 from flowinone.training.cache import PairCache
 from flowinone.training.export import write_network, write_tower
 from flowinone.training.run_config import FORBID_UNKNOWN, OptimizerName
 from flowinone.vision import VisionEncoder
+from flowinone.weights.checkpoint import open_network
 from recipes.mini.fitting import fit
 
 _SHAPES, _COLORS = (tuple(["nothing", *names]) for names in ([*SHAPES, "flag"], COLORS))
@@ -196,7 +195,8 @@ def train_latent_regression(config: LatentRegressionConfig, caches: Sequence[Pai
     """
     torch.manual_seed(config.seed)
     device = accelerator() or torch.device("cpu")
-    model, vision = network_from_file(config.checkpoint), vision_tower_from_file(config.vision)
+    file = open_network(config.checkpoint)
+    model, vision = file.load(torch.float32), vision_tower_from_file(config.vision)
     if config.new_prompt_encoder:
         velocity = model.velocity_network.state_dict()
         model = FlowInOneModel(dataclasses.replace(model.config, **config.new_prompt_encoder))
@@ -250,7 +250,7 @@ def train_latent_regression(config: LatentRegressionConfig, caches: Sequence[Pai
     with math_attention_on_cpu(device):
         fit(regressor, loss_at, config.steps, config, **fitting)
     out = Path(config.out)
-    network = write_network(out / "flowinone.safetensors", model, training_only_tensors(config.checkpoint))
+    network = write_network(out / "flowinone.safetensors", model, file.training_tensors())
     return network, write_tower(out / "vision.safetensors", vision)
 
 

@@ -42,7 +42,7 @@ from flowinone.training.run_config import (  # noqa: E402
     read_yaml,
     validated,
 )
-from flowinone.weights import checkpoint  # noqa: E402
+from flowinone.weights.checkpoint import open_autoencoder  # noqa: E402
 from recipes.mini.autoencoder_training import (  # noqa: E402
     AutoencoderConfig,
     DecoderConfig,
@@ -202,9 +202,9 @@ def _in_folder(value: Any, out: str) -> Any:
 
 
 def _encode_targets(cache: PairCache, vae: str) -> None:
-    tensors, layout = checkpoint.load_autoencoder(vae, torch.float32)
-    device = accelerator() or torch.device("cpu")
-    cache.encode("target", autoencoder_from_state_dict(tensors, **layout), device, torch.bfloat16)
+    file = open_autoencoder(vae)
+    autoencoder = autoencoder_from_state_dict(file.tensors(torch.float32), **file.settings)
+    cache.encode("target", autoencoder, accelerator() or torch.device("cpu"), torch.bfloat16)
 
 
 def main() -> int:

@@ -22,7 +22,8 @@ from flowinone.cli.model_options import load_pipeline
 COMMAND = [
     sys.executable,
     "-c",
-    "import sys, tests.conftest; from flowinone.cli import main; sys.exit(main())",
+    "import sys; from devtools.comfyui.launch import accept_torchvision; accept_torchvision(); "
+    "from flowinone.cli import main; sys.exit(main())",
 ]
 
 

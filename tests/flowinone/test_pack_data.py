@@ -227,7 +227,9 @@ def test_shards_of_other_pairs_are_neither_kept_nor_mixed_with(folder, tmp_path,
 
     # Larger shards are fewer, and one of the smaller ones would stay.
     assert pack(folder, "--out", out, "--per-shard", 20, "--overwrite") == 2
-    assert "shards-000001.tar is left over from another run and would be mixed with these shards" in capfd.readouterr().err
+    assert (
+        "shards-000001.tar is left over from another run and would be mixed with these shards" in capfd.readouterr().err
+    )
     assert contents(out) == before
     assert pack(folder, "--out", out, "--name", "others", "--workers", 1) == 0
     assert {name: content for name, content in contents(out).items() if name.startswith("shards")} == before

@@ -32,10 +32,13 @@ from flowinone.training.loop import train
 from flowinone.training.objective import NoiseDraws
 from flowinone.training.optimizers import make_optimizer, make_schedule
 from flowinone.training.run_config import ConfigError, read_config
-from flowinone.weights.checkpoint import load_network
+from flowinone.weights.checkpoint import open_network
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAIN = "import sys, tests.conftest; from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+TRAIN = (
+    "import sys; from devtools.comfyui.launch import accept_torchvision; accept_torchvision(); "
+    "from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +110,14 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(fields, tmp_path, 
 
 def test_source_steps_teach_the_prompt_encoder_to_guess(fields, files, tmp_path):
     _, models = files
-    before, _ = load_network(models["checkpoint"], torch.float32)
+    before = open_network(models["checkpoint"]).tensors(torch.float32)
     # Without an average, the weights are the last step's.
     learning = dict(kl_weight=0.0, ema=0, optimizer="muon", source_steps=12)
     seen = []
     losses = run(fields(steps=12, **learning), on_step=lambda step, terms: seen.append(set(terms))).losses
     assert seen == [{"loss", "source", "kl"}] * 12
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
-    after, _ = load_network(tmp_path / "run" / "flowinone.safetensors")
+    after = open_network(tmp_path / "run" / "flowinone.safetensors").tensors()
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     assert "prompt_encoder.head.weight" in changed
     assert all(name.startswith("prompt_encoder.") for name in changed)
@@ -123,7 +126,7 @@ def test_source_steps_teach_the_prompt_encoder_to_guess(fields, files, tmp_path)
     run(fields(steps=13, **learning), on_step=lambda step, terms: seen.append(set(terms)))
     run(fields(steps=14, source_weight=0.5, **learning), on_step=lambda step, terms: seen.append(set(terms)))
     assert seen[12:] == [{"loss", "flow", "kl"}, {"loss", "flow", "kl", "source"}]
-    after, _ = load_network(tmp_path / "run" / "flowinone.safetensors")
+    after = open_network(tmp_path / "run" / "flowinone.safetensors").tensors()
     assert not torch.equal(
         after["velocity_network.coarse.blocks.0.mlp.w0.weight"],
         before["velocity_network.coarse.blocks.0.mlp.w0.weight"],
@@ -516,7 +519,7 @@ def test_a_network_from_scratch_learns_from_scenes(fields, files, tmp_path):
 
 def test_a_prompt_encoder_may_stay_as_it_is(fields, files):
     (network,) = run(fields(steps=2, train_prompt=False)).files
-    (before, _), (after, _) = (load_network(file, torch.float32) for file in (files[1]["checkpoint"], network))
+    before, after = (open_network(file).tensors(torch.float32) for file in (files[1]["checkpoint"], network))
     assert {name.partition(".")[0] for name in after if not torch.equal(after[name], before[name])} == {
         "velocity_network"
     }

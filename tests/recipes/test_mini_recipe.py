@@ -17,14 +17,14 @@ from flowinone import FlowInOnePipeline, mini
 from flowinone.autoencoder import autoencoder_from_state_dict, decode_latents, latents_of_moments
 from flowinone.model.names import native_name
 from flowinone.toy import COLORS, SCENE_TASKS, SHAPES, SOURCE_NAME, SceneSource, example, open_scenes
-from flowinone.training.build import build_objective, network_from_file
+from flowinone.training.build import build_objective
 from flowinone.training.cache import PairCache
 from flowinone.training.data import Mixture, to_device
 from flowinone.training.loop import train
 from flowinone.training.objective import NoiseDraws
 from flowinone.training.run_config import ConfigError, TrainingConfig, read_config
 from flowinone.vision import VisionEncoder
-from flowinone.weights.checkpoint import load_autoencoder, load_network, load_vision
+from flowinone.weights.checkpoint import open_autoencoder, open_network, open_vision
 from recipes.mini import latent_regression, ocr_pretraining
 from recipes.mini.autoencoder_training import (
     AutoencoderConfig,
@@ -181,8 +181,8 @@ def test_an_autoencoder_learns_resumes_and_writes_a_file_that_loaders_take(cache
         torch.manual_seed(0)
         before = autoencoder_loss(fresh_autoencoder(config), pixels, config)["error"]
     whole = train_autoencoder(config, cache)
-    tensors, layout = load_autoencoder(whole)
-    vae = autoencoder_from_state_dict(tensors, **layout)
+    file = open_autoencoder(whole)
+    vae = autoencoder_from_state_dict(file.tensors(), **file.settings)
     assert vae.config.norm_num_groups == 4
     with torch.no_grad():
         seen = vae.decode(vae.encode(pixels).latent_dist.mean).sample
@@ -199,11 +199,13 @@ def test_an_autoencoder_learns_resumes_and_writes_a_file_that_loaders_take(cache
 
 
 def test_a_decoder_learns_alone_and_latents_stay_what_they_are(cache, files, tmp_path):
-    before, layout = load_autoencoder(files["vae"])
+    file = open_autoencoder(files["vae"])
+    before, layout = file.tensors(), file.settings
     cache.encode("target", autoencoder_from_state_dict(before, **layout), torch.device("cpu"), torch.float32)
     config = DecoderConfig(str(tmp_path / "decoder"), files["vae"], steps=40, warmup=5, noise=0.05, bf16=False)
-    after, again = load_autoencoder(train_decoder(config, cache))
-    assert again == layout
+    decoder = open_autoencoder(train_decoder(config, cache))
+    after = decoder.tensors()
+    assert decoder.settings == layout
     moved = {name for name, tensor in before.items() if not tensor.equal(after[name])}
     assert moved and all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
     pixels = torch.tensor(cache["target"][:16]).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -273,8 +275,8 @@ def test_a_tower_learns_words_and_its_file_says_its_heads(cache, tmp_path, caplo
         float(record.message.split("loss ")[1].split()[0]) for record in caplog.records if " loss " in record.message
     ]
     assert losses[-1] < 0.8 * losses[0]
-    tensors, settings = load_vision(file)
-    assert VisionEncoder.from_state_dict(tensors, **settings).config.num_attention_heads == 2
+    vision = open_vision(file)
+    assert VisionEncoder.from_state_dict(vision.tensors(), **vision.settings).config.num_attention_heads == 2
 
 
 def whole_and_resumed(learn, config, cache):
@@ -329,8 +331,9 @@ def test_errors_have_most_weight_where_a_prompt_changes_something(task):
 @pytest.fixture(scope="module")
 def network(cache, files, tmp_path_factory):
     """A network that has hardly begun; the cache's answers are encoded for it."""
-    tensors, layout = load_autoencoder(files["vae"])
-    cache.encode("target", autoencoder_from_state_dict(tensors, **layout), torch.device("cpu"), torch.float32)
+    file = open_autoencoder(files["vae"])
+    autoencoder = autoencoder_from_state_dict(file.tensors(), **file.settings)
+    cache.encode("target", autoencoder, torch.device("cpu"), torch.float32)
     return str(trained(settings(tmp_path_factory.mktemp("begun") / "run", files, steps=1, sample_every=9)).files[0])
 
 
@@ -355,8 +358,8 @@ def test_predictions_get_better_and_the_velocity_network_stays(cache, files, net
     moved = {name for name, tensor in before.items() if not tensor.equal(after[name])}
     assert after.keys() == before.keys() and moved
     assert all(native_name(name).startswith("prompt_encoder.") for name in moved)
-    tensors, found = load_vision(tower)
-    assert VisionEncoder.from_state_dict(tensors, **found).config.num_attention_heads == 2
+    found = open_vision(tower)
+    assert VisionEncoder.from_state_dict(found.tensors(), **found.settings).config.num_attention_heads == 2
 
 
 def test_the_reader_learns_and_recognises_things_in_predictions(cache, files, network, tmp_path, caplog):
@@ -395,9 +398,8 @@ def test_a_new_prompt_encoder_takes_the_old_ones_place(cache, files, network, tm
         batch_size=4,
         bf16=False,
     )
-    (before, _), (after, layout) = (
-        load_network(file) for file in (network, train_latent_regression(config, [cache])[0])
-    )
+    opened, trained_file = (open_network(file) for file in (network, train_latent_regression(config, [cache])[0]))
+    before, after, layout = opened.tensors(), trained_file.tensors(), trained_file.config
     assert (layout.context_length, layout.reduced_widths) == (16, (4,)) and layout.coarse_heads == NETWORK[
         "coarse_heads"
     ]
@@ -447,7 +449,7 @@ def test_stopped_latent_regression_resumes_exactly(cache, files, network, tmp_pa
 def test_another_source_deviation_leaves_the_means_as_they_are(tmp_path):
     tokens = torch.randn(2, 144, 256, generator=torch.Generator().manual_seed(0))
     (mean, _), (same, logvar) = (
-        network_from_file(file).encode_prompt(tokens)
+        open_network(file).load(torch.float32).encode_prompt(tokens)
         for file in (mini.NETWORK, with_source_deviation(mini.NETWORK, tmp_path / "wide.safetensors", 0.5))
     )
     assert torch.equal(mean, same)
