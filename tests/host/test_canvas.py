@@ -1,7 +1,6 @@
 """FlowInOne Canvas without its page: the node draws what its text says, and the server draws the same while it is edited."""
 
 import http.client
-import io
 import json
 import os
 import re
@@ -13,24 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from devtools import ROOT
 from devtools.comfyui.client import ExecutionFailed
+from devtools.comfyui.fixtures import PHOTO
 from devtools.comfyui.prompt import node
+from devtools.pixels import as_saved, opened
 from flowinone.prompts import Box, Doodle, PhotoCanvas, SolidCanvas, Text, VisualPrompt, dumps, loads, render
 from flowinone.prompts.spec import Stroke
-from tests.host.conftest import PHOTO, ROOT
 
 BOX = VisualPrompt("text_box", PhotoCanvas("letterbox", "#204060"), (Box((0.2, 0.3, 0.6, 0.7), "put a fox"),))
 PLAIN = VisualPrompt("text_to_image", SolidCanvas(), (Text("a fox", (0.1, 0.1, 0.9, 0.9)),), bypass=True)
 DEFAULTS = dict(picture="", size=256, font="bundled")
-
-
-def as_saved(picture):
-    """A picture as ComfyUI saves it: its levels became floats on the way and are cut to 8 bit again."""
-    return (255.0 * (np.asarray(picture, np.float32) / 255)).astype(np.uint8)
-
-
-def opened(content):
-    return np.asarray(Image.open(io.BytesIO(content)))
 
 
 @pytest.fixture

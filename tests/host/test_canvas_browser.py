@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from devtools import ROOT
 from devtools import photos as scenes
+from devtools.comfyui.fixtures import PHOTO
+from devtools.pixels import as_saved, opened
 from flowinone import cli
 from flowinone.prompts import loads, render
-from tests.host.conftest import PHOTO, ROOT
-from tests.host.test_canvas import as_saved, opened
 
 WIDE = "wide.png"
 INVERTED = 255 - np.asarray(Image.open(PHOTO).convert("RGB"))

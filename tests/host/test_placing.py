@@ -279,8 +279,9 @@ def test_a_larger_copy_of_the_photo_can_be_pasted_into(paste, fit):
         photo=original.resize(SIZE), fit=fit, photo_=["original", 0], pictures={"original": original}
     )
     assert pasted.shape == (972, 1300, 3)
-    left, top = Squaring(fit, *SIZE).to_picture(*AREA[:2])
-    right, bottom = Squaring(fit, *SIZE).to_picture(*AREA[2:])
+    x, y, width, height = Squaring(fit, *SIZE).window
+    left, right = (x + side * width for side in AREA[::2])
+    top, bottom = (y + side * height for side in AREA[1::2])
     rows, columns = np.nonzero(mask)
     found = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     assert found == pytest.approx((left * 1300 / 401, top * 3.24, right * 1300 / 401, bottom * 3.24), abs=1)
