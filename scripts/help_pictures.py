@@ -133,6 +133,46 @@ GRAPHS: dict[str, Graph] = {
             *("euler.SAMPLER sample.sampler", "sigmas.SIGMAS sample.sigmas", "encode.LATENT sample.latent_image"),
         ],
     ),
+    "FlowInOneSolver": (
+        {
+            "load": ("FlowInOneLoader", (0, 0), FILES),
+            "encode": ("FlowInOneEncode", (0, 50), {}),
+            "solver": ("FlowInOneSolver", (240, 0, 220), {}),
+            "guider": ("FlowInOneGuider", (240, 180), {}),
+            "sample": ("SamplerCustomAdvanced", (500, 0, 230), {}),
+        },
+        [
+            *(
+                "load.encoder encode.encoder",
+                "load.VAE encode.vae",
+                "load.MODEL solver.model",
+                "load.MODEL guider.model",
+            ),
+            *("encode.positive guider.positive", "encode.negative guider.negative", "encode.NOISE sample.noise"),
+            *("guider.GUIDER sample.guider", "solver.SAMPLER sample.sampler", "solver.SIGMAS sample.sigmas"),
+            "encode.LATENT sample.latent_image",
+        ],
+    ),
+    "FlowInOneGuider": (
+        {
+            "load": ("FlowInOneLoader", (0, 0), FILES),
+            "encode": ("FlowInOneEncode", (0, 50), {}),
+            "guider": ("FlowInOneGuider", (240, 0, 220), {}),
+            "solver": ("FlowInOneSolver", (240, 260), {}),
+            "sample": ("SamplerCustomAdvanced", (500, 0, 230), {}),
+        },
+        [
+            *(
+                "load.encoder encode.encoder",
+                "load.VAE encode.vae",
+                "load.MODEL guider.model",
+                "load.MODEL solver.model",
+            ),
+            *("encode.positive guider.positive", "encode.negative guider.negative", "encode.NOISE sample.noise"),
+            *("guider.GUIDER sample.guider", "solver.SAMPLER sample.sampler", "solver.SIGMAS sample.sigmas"),
+            "encode.LATENT sample.latent_image",
+        ],
+    ),
     "FlowInOneVAEDecode": (
         {
             "sampler": ("FlowInOneSampler", (0, 0), {}),

@@ -1,7 +1,8 @@
 """Every node explains itself: tooltips, search words, and a help page in English and Chinese with pictures.
 
-A new node gets comfyui_flowinone/web/docs/NODE/en.md and zh.md, in the form of the others, a graph in scripts/help_pictures.py, which
-takes the pictures, and its texts in locales/ (see test_locales.py). A changed one needs its pages and pictures changed.
+A new node gets comfyui_flowinone/web/docs/NODE/en.md and zh.md, in the form of the others, a graph in
+scripts/help_pictures.py, which takes the pictures, and its texts in locales/ (see test_locales.py). A changed one needs
+its pages and pictures changed.
 """
 
 import re
@@ -30,6 +31,9 @@ COMFYUIS = {
         "MODEL": "模型",
         "NOISE": "噪波",
         "LATENT": "Latent",
+        "SAMPLER": "采样器",
+        "SIGMAS": "Sigmas",
+        "GUIDER": "引导器",
     },
 }
 # "- **x**, **y** – Where …" and "- **x**、**y**（…）：…".
@@ -185,7 +189,9 @@ TITLE = """() => {
     const [node] = app.graph.nodes, {offset} = app.canvas.ds, {left, top} = app.canvas.canvas.getBoundingClientRect();
     return [left + node.pos[0] + 90 + offset[0], top + node.pos[1] - LiteGraph.NODE_TITLE_HEIGHT / 2 + offset[1]];
 }"""
-SHOWN = "(page) => [...page.querySelectorAll('img')].map(({src, complete, naturalWidth}) => [src, complete && naturalWidth])"
+SHOWN = """(page) => [...page.querySelectorAll('img')].map(
+    ({src, complete, naturalWidth}) => [src, complete && naturalWidth]
+)"""
 
 
 def test_the_help_panel_shows_the_page_of_the_language_with_its_pictures(server, browser):
