@@ -1,6 +1,4 @@
-"""FlowInOne Canvas without its page: the node draws what its text says, and the server draws the same while it is
-edited.
-"""
+"""FlowInOne Canvas without its page: the node renders its drawing, and the server renders the same for the editor."""
 
 import http.client
 import json
