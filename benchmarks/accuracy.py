@@ -19,6 +19,7 @@ from flowinone import mini
 from flowinone.evaluation.metrics import Setting
 from flowinone.evaluation.runner import examine, example_number, runs_of
 from flowinone.hardware import accelerator
+from flowinone.model import Condition
 from flowinone.pipeline import FlowInOnePipeline
 from flowinone.sampling import PRESETS, draw_noise, guided_velocity, integrate
 from flowinone.toy import SCENE_TASKS, example
@@ -46,7 +47,9 @@ def ways(scale: float) -> dict[str, Setting]:
         "adams_bashforth2 10, every 3rd": dict(solver="adams_bashforth2", steps=10, guidance_every=3),
     }
     presets = {
-        f"preset {name}": dict(solver=p.solver, steps=p.steps, guidance_interval=p.interval, guidance_every=p.every)
+        f"preset {name}": dict(
+            solver=p.solver, steps=p.steps, guidance_interval=p.guidance_interval, guidance_every=p.guidance_every
+        )
         for name, p in PRESETS.items()
     }
     return {
@@ -142,10 +145,8 @@ def latents(pipeline: FlowInOnePipeline, start: Start, setting: Setting) -> Tens
     """Where it ends, [B, C, H, W]."""
     source, image, bypass = start
 
-    def network(x: Tensor, t: Tensor, latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
-        return pipeline.model.velocity(x, t, latent, null=null, bypass=bypass)
-
-    return integrate(guided_velocity(network, image, bypass, setting.guidance), source, setting.solver, setting.steps)
+    velocity = guided_velocity(pipeline.model.velocity, Condition.prompt(image, bypass), setting.guidance)
+    return integrate(velocity, source, setting.solver, setting.steps)
 
 
 if __name__ == "__main__":

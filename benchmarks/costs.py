@@ -1,11 +1,13 @@
-"""What a picture has to cost: arithmetic and bytes, derived from the sizes alone, and the memory that an engine takes."""
+"""What a picture has to cost: arithmetic and bytes, derived from the sizes alone, and the memory that an engine
+takes.
+"""
 
 import torch
 from PIL import Image
 
 from benchmarks.measuring import dtype_name
-from benchmarks.ways import Guided, Way, steps_from
-from devtools.counting import PeakBytes
+from benchmarks.methods import Guided, Method, steps_from
+from devtools.peak_memory import PeakBytes
 from flowinone.config import FlowInOneConfig
 from flowinone.model import FlowInOneModel
 from flowinone.pipeline import FlowInOnePipeline
@@ -19,10 +21,11 @@ def computing(dtype: str) -> torch.dtype:
 
 
 def pass_flops(config: FlowInOneConfig, dual: bool = True) -> int:
-    """Operations (a multiply-add is two) in the Linear and convolution layers of one pass: one sample, one guidance branch.
+    """Operations (a multiply-add is two) in the Linear and convolution layers of one pass: one sample, one guidance
+    branch.
 
-    `dual` is the path that looks at the prompt image. `attention_flops` come on top; the published 738.6 and 580.9 GFLOP
-    are without them.
+    `dual` includes the dual path. `attention_flops` come on top; the published 738.6 and 580.9 GFLOP do not include
+    them.
     """
     width, fine = config.coarse_width, config.fine_width
     cells, pixels = config.coarse_size**2, config.latent_size**2
@@ -55,7 +58,9 @@ def _linear(rows: int, inner: int, outer: int) -> int:
 
 
 def network_facts(model: FlowInOneModel, read: dict[str, int]) -> dict:
-    """What follows from the network's size: values, operations of one pass, and the bytes of weights that it reads, by dtype."""
+    """What follows from the network's size: values, operations of one pass, and the bytes of weights that it reads, by
+    dtype.
+    """
     config = model.velocity_network.config
     return {
         "values": value_count(model),
@@ -107,14 +112,18 @@ def answer(pipeline: FlowInOnePipeline, guided: Guided, pictures: list[Image.Ima
 
 
 @torch.no_grad()
-def counted_peak(pipeline: FlowInOnePipeline, way: Way) -> int:
-    """The most bytes that making a picture takes beside the weights, counted tensor by tensor; the pipeline is on the meta device."""
-    guided = way(pipeline)
+def counted_peak(pipeline: FlowInOnePipeline, method: Method) -> int:
+    """Peak bytes of sampling one image, beyond the weights, counted tensor by tensor; the pipeline is on the meta
+    device.
+    """
+    guided = method(pipeline)
     with PeakBytes() as counted:
         answer(pipeline, guided, prompt_pictures(1), 1)
     return counted.peak
 
 
 def floor_seconds(flops: float, read: float, floor: dict, dtype: str) -> float:
-    """What `flops` operations in `dtype` and reading `read` bytes take at the machine's measured rates, whichever is longer."""
+    """What `flops` operations in `dtype` and reading `read` bytes take at the machine's measured rates, whichever is
+    longer.
+    """
     return max(flops / floor["matrix_flop_per_s"][dtype_name(computing(dtype))], read / floor["copy_byte_per_s"])

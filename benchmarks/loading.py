@@ -18,8 +18,8 @@ def load_costs(
 ) -> dict:
     """Medians of loading and of reading once, their ratio, and the most memory that loading took beside the weights.
 
-    Once with the files in the system's cache and, where that can be emptied, once with them on the disk alone. On the CPU
-    weights are mapped, not copied; there every page is touched as well. `enough` seconds end the rounds early.
+    Once with the files in the system's cache and, where that can be emptied, once with them on the disk alone. On the
+    CPU weights are mapped, not copied; there every page is touched as well. `enough` seconds end the rounds early.
     """
 
     def loaded() -> None:

@@ -19,7 +19,9 @@ STATUS = Path("/proc/self/status")
 
 
 def find_device(name: str | None) -> torch.device:
-    """The device of that name; without one, the accelerator that torch finds, else the CPU. Raises ValueError if it is not there."""
+    """The device of that name; without one, the accelerator that torch finds, else the CPU. Raises ValueError if it is
+    not there.
+    """
     found = accelerator()
     if name is None:
         return found or torch.device("cpu")
@@ -75,7 +77,8 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 def median_seconds(
     work: Callable[[], Result], device: torch.device, rounds: int, enough: float
 ) -> tuple[Result, float]:
-    """What `work` returns, and the median of `rounds` timings after one that warms up; fewer where they take `enough` seconds in all.
+    """What `work` returns, and the median of `rounds` timings after one that warms up; fewer where they take `enough`
+    seconds in all.
 
     A first run that takes that long alone is the figure: what it warmed up is little of it.
     """
@@ -88,7 +91,9 @@ def median_seconds(
 
 
 def measure_floor(device: torch.device, dtypes: list[torch.dtype], tiny: bool) -> dict:
-    """What the machine can do: operations a second in one large product, by dtype, and bytes copied a second; the best of five."""
+    """What the machine can do: operations a second in one large product, by dtype, and bytes copied a second; the best
+    of five.
+    """
     side, size = (512, 2**24) if tiny else (2048, 2**28) if device.type == "cpu" else (8192, 2**30)
     rates = {}
     for dtype in dtypes:
@@ -136,7 +141,8 @@ def allocated_peak(work: Callable[[], object], device: torch.device) -> int:
 
 
 class AnonymousMemory:
-    """Within a `with` block: `extra`, the most bytes of memory that the process had more than before, mapped files apart.
+    """Within a `with` block: `extra`, the most bytes of memory that the process had more than before, mapped files
+    apart.
 
     Looked at every few milliseconds. None where the system has no Linux accounting.
     """

@@ -1,11 +1,12 @@
-"""How fast and how small is the network? Times it beside a reference and beside what the machine can do, in one run.
+"""How fast and how small is the network? Times it against a reference and against the machine's own limits, in one run.
 
     python benchmarks/network.py [--device cpu|cuda|mps] [--dtype DTYPE ...] [--batch N ...] [--json FILE] [--plot FILE]
 
-The reference is this engine run as the public implementation runs: float32, the two guidance branches one after the other, eager,
-every coarse map kept and joined to the others. Ratios are times as shares of the reference's at the same batch. The floor is what the
-arithmetic of a step, or reading its weights, takes at the rates measured in the same run. Weights are made up from a seed. A
-device that takes long over 50 steps is given fewer, and a ~ marks what was scaled up. Ctrl-C keeps what was measured.
+The reference is `reference.ReferenceVelocityNetwork`, run as the public implementation runs: float32, eager, the two
+guidance branches one after the other, every feature map kept. Ratios are times divided by the reference's at the same
+batch. The floor is the time that the arithmetic of a step, or reading its weights, takes at the rates measured in the
+same run. Weights are random, from a seed. On a slow device fewer than 50 steps are timed, and a ~ marks extrapolated
+figures. Ctrl-C keeps what was measured.
 """
 
 import argparse
@@ -27,11 +28,11 @@ from benchmarks import costs, measuring, plotting, reporting  # noqa: E402
 from benchmarks.costs import computing  # noqa: E402
 from benchmarks.loading import load_costs  # noqa: E402
 from benchmarks.measuring import median_seconds, seconds  # noqa: E402
+from benchmarks.methods import GUIDANCE, METHODS, steps_from  # noqa: E402
 from benchmarks.reporting import STEPS, Row, gigabytes  # noqa: E402
 from benchmarks.shapes import SIZES, meta_parts, meta_pipeline, write_files  # noqa: E402
-from benchmarks.ways import GUIDANCE, WAYS, steps_from  # noqa: E402
-from flowinone import FlowInOneModel, FlowInOnePipeline  # noqa: E402
-from flowinone.weights.checkpoint import load_network  # noqa: E402
+from flowinone import FlowInOnePipeline  # noqa: E402
+from flowinone.weights.checkpoint import open_network  # noqa: E402
 from flowinone.weights.eightbit import KINDS, NEEDS_TORCHAO  # noqa: E402
 
 DTYPES = ("float32", "bfloat16", "float16", *KINDS)
@@ -66,15 +67,17 @@ def parsed_options() -> argparse.Namespace:
         nargs="+",
         choices=DTYPES,
         metavar="DTYPE",
-        help=f"of our own way: {', '.join(DTYPES)}. "
+        help=f"of the method own: {', '.join(DTYPES)}. "
         f"{' and '.join(KINDS)} are of the network's large matrices, by torchao; all else is in bfloat16. "
         "Default: float32, and bfloat16 where the device multiplies at least as fast in it",
     )
-    add("--mode", choices=("both", "reference", "own"), default="both", help="the ways to time. Default: %(default)s")
+    add(
+        "--mode", choices=("both", "reference", "own"), default="both", help="the methods to time. Default: %(default)s"
+    )
     add(
         "--compiled",
         action="store_true",
-        help="time our own way compiled by torch as well, which takes minutes for each batch first",
+        help="time own with torch.compile as well; compiling takes minutes for each batch",
     )
     add("--batch", nargs="+", type=at_least_one, metavar="N", help="pictures at a time. Default: 1 4 16, on a CPU 1 2")
     add("--size", choices=SIZES, default="full", help="of the network; the released one is full. Default: %(default)s")
@@ -97,9 +100,9 @@ def parsed_options() -> argparse.Namespace:
     if options.tf32 and options.device.type != "cuda":
         parser.error(f"--tf32 is for CUDA, and the device is {options.device}; leave it out")
     if options.dtype and options.mode == "reference":
-        parser.error("--dtype is of our own way, and --mode reference leaves that out; the reference is in float32")
+        parser.error("--dtype is for the method own, which --mode reference leaves out; the reference is in float32")
     if options.compiled and options.mode == "reference":
-        parser.error("--compiled is a form of our own way, and --mode reference leaves that out")
+        parser.error("--compiled is a form of the method own, which --mode reference leaves out")
     if {*KINDS} & {*(options.dtype or ())} and not importlib.util.find_spec("torchao"):
         parser.error(NEEDS_TORCHAO)
     return options
@@ -130,7 +133,9 @@ class Run:
         self.printed = 0
 
     def measure(self, folder: Path) -> None:
-        """All of it; the parts come in an order that frees memory before it is needed. Raises NotEnough where too little is left."""
+        """All of it; the parts come in an order that frees memory before it is needed. Raises NotEnough where too
+        little is left.
+        """
         self.measure_machine()
         self.check_memory()
         say(f"Making {self.options.size} weights from seed {self.options.seed} …")
@@ -160,24 +165,26 @@ class Run:
             own = [dtype for dtype in own if rates[dtype] >= rates["float32"]]
         print(reporting.floor_line(self.floor))
         self.variants = [("reference", dtype) for dtype in references] + [
-            (way, dtype) for way in ("own", *["compiled"] * options.compiled) for dtype in own
+            (method, dtype) for method in ("own", *["compiled"] * options.compiled) for dtype in own
         ]
         self.dtypes = list(dict.fromkeys(dtype for _, dtype in self.variants))
 
     def check_memory(self) -> None:
-        """Count what the network is and what each variant needs. Raises NotEnough if device, machine or disk have less left."""
+        """Count what the network is and what each variant needs. Raises NotEnough if device, machine or disk have less
+        left.
+        """
         weights, read, beside = {}, {}, 0
         # To compile for this as well would take minutes, and make the first step look cheap.
-        for way, dtype in (variant for variant in self.variants if variant[0] != "compiled"):
+        for method, dtype in (variant for variant in self.variants if variant[0] != "compiled"):
             pipeline = meta_pipeline(self.shapes, computing(dtype))
             if dtype in KINDS:
                 pipeline.quantize(dtype)
-            peak = costs.counted_peak(pipeline, WAYS[way])
+            peak = costs.counted_peak(pipeline, METHODS[method])
             weights[dtype], beside = costs.weight_bytes(pipeline), max(beside, peak * max(self.batches))
             read[dtype] = costs.stored_bytes(pipeline.model.velocity_network)
             self.memory.append(
                 {
-                    "way": way,
+                    "method": method,
                     "dtype": dtype,
                     "batch": 1,
                     "weight_bytes": weights[dtype],
@@ -200,12 +207,14 @@ class Run:
         making, left = 2 * max(sizes), measuring.available_bytes(torch.device("cpu"))
         if making > left:
             raise NotEnough(
-                f"making the weights needs {gigabytes(making)} of memory, and the machine has {gigabytes(left)} left; try --size small"
+                f"making the weights needs {gigabytes(making)} of memory, "
+                f"and the machine has {gigabytes(left)} left; try --size small"
             )
         place = tempfile.gettempdir()
         if sum(sizes) > (left := shutil.disk_usage(place).free):
             raise NotEnough(
-                f"the weights need {gigabytes(sum(sizes))} in {place}, which has {gigabytes(left)} left; set TMPDIR to another folder"
+                f"the weights need {gigabytes(sum(sizes))} in {place}, "
+                f"which has {gigabytes(left)} left; set TMPDIR to another folder"
             )
 
     def pipeline(self, files: dict[str, Path], dtype: str | None = None) -> FlowInOnePipeline:
@@ -222,12 +231,7 @@ class Run:
 
     def measure_loading(self, files: dict[str, Path]) -> None:
         def network():
-            tensors, config = load_network(files["network"], device=self.device)
-            return [
-                FlowInOneModel.from_state_dict(
-                    tensors, coarse_heads=config.coarse_heads, context_heads=config.context_heads
-                )
-            ]
+            return [open_network(files["network"]).load(device=self.device)]
 
         def everything():
             pipeline = self.pipeline(files)
@@ -246,7 +250,7 @@ class Run:
         """Where torch knows what it allocated, a picture's peak beside the weights of its own pipeline alone."""
         for entry in self.memory if measuring.counts_memory(self.device) else ():
             pipeline = pipelines[entry["dtype"]]
-            guided, pictures = WAYS[entry["way"]](pipeline), costs.prompt_pictures(1)
+            guided, pictures = METHODS[entry["method"]](pipeline), costs.prompt_pictures(1)
             peak = measuring.allocated_peak(lambda: costs.answer(pipeline, guided, pictures, 2), self.device)  # noqa: B023
             entry["allocated_bytes"] = entry["weight_bytes"] + peak
         print("\n".join(reporting.memory_lines(self.memory)))
@@ -255,13 +259,13 @@ class Run:
         """Every variant at this batch, by turns, so that a machine that slows down slows all of them."""
         options, timed = self.options, []
         latents = {dtype: self.measure_ends(pipeline, dtype, batch) for dtype, pipeline in pipelines.items()}
-        for way, dtype in self.variants:
-            say(f"Batch {batch}: steps, {way} {dtype} …")
+        for method, dtype in self.variants:
+            say(f"Batch {batch}: steps, {method} {dtype} …")
             (source, image_latent), encode, decode = latents[dtype]
-            row = Row(way, dtype, batch, encode, decode)
+            row = Row(method, dtype, batch, encode, decode)
             self.rows.append(row)
             bypass = torch.zeros(batch, dtype=torch.bool, device=source.device)
-            velocity = WAYS[way](pipelines[dtype])(image_latent, bypass)
+            velocity = METHODS[method](pipelines[dtype])(image_latent, bypass)
 
             def steps(count: int, velocity=velocity, source=source) -> float:
                 return seconds(lambda: steps_from(velocity, source, count), self.device)
@@ -278,7 +282,9 @@ class Run:
     def measure_ends(
         self, pipeline: FlowInOnePipeline, dtype: str, batch: int
     ) -> tuple[tuple[Tensor, Tensor], float, float]:
-        """Source and image latents of a batch, and how long encoding it and decoding it take; the ways of a dtype have that in common."""
+        """Source and image latents of a batch, and the seconds to encode and decode it, common to all methods of a
+        dtype.
+        """
         say(f"Batch {batch}: encoding and decoding, {dtype} …")
         pictures = costs.prompt_pictures(batch)
         timing = self.device, self.options.rounds, self.options.seconds / 10
@@ -312,7 +318,8 @@ class Run:
 
 
 def counts_for(step: float, enough: float, rounds: int, curve: bool) -> list[int]:
-    """How many steps to time next, where one takes `step` seconds and all rounds together about `enough`; 50 where they fit.
+    """How many steps to time next, where one takes `step` seconds and all rounds together about `enough`; 50 where they
+    fit.
 
     With `curve` smaller counts too, and at least two steps once, to see how cost grows with them.
     """

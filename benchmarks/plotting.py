@@ -20,7 +20,7 @@ def draw(report: dict) -> Image.Image:
     steps, batches = {}, {}
     first = min(row["batch"] for row in report["rows"])
     for row in report["rows"]:
-        name = f"{row['way']} {row['dtype']}"
+        name = f"{row['method']} {row['dtype']}"
         batches.setdefault(name, []).append((row["batch"], row["step_s"]))
         if row["batch"] == first:
             steps[name] = step_curve(row)

@@ -1,4 +1,4 @@
-"""From what was timed to figures and lines: for each way and batch the cost of a step and of a picture, and their ratios."""
+"""From timings to figures and lines: the cost of a step and of an image for each method and batch, and their ratios."""
 
 import dataclasses
 import statistics
@@ -10,9 +10,11 @@ STEPS = 50
 
 @dataclasses.dataclass
 class Row:
-    """What was timed of one way, dtype and batch, in seconds: encoding, decoding, the very first step, and runs of so many steps."""
+    """Timings of one method, dtype and batch, in seconds: encoding, decoding, the very first step, and (steps, seconds)
+    samples.
+    """
 
-    way: str
+    method: str
     dtype: str
     batch: int
     encode: float
@@ -21,15 +23,15 @@ class Row:
     samples: list[tuple[int, float]] = dataclasses.field(default_factory=list)
 
     def figures(self, network: dict, floor: dict) -> dict:
-        """The row as the JSON has it, but for ratios; `network` and `floor` as the JSON has them."""
+        """The row as it is in the JSON, without ratios; `network` and `floor` as they are in the JSON."""
         step = statistics.median(taken / count for count, taken in self.samples)
         whole = [taken for count, taken in self.samples if count == STEPS]
         picture = (statistics.median(whole) if whole else STEPS * step) / self.batch
         # One after the other, the branches read the weights twice.
-        read = (2 if self.way == "reference" else 1) * network["weight_bytes_per_pass"][self.dtype]
+        read = (2 if self.method == "reference" else 1) * network["weight_bytes_per_pass"][self.dtype]
         floor_step = floor_seconds(2 * self.batch * network["flop_per_pass"], read, floor, self.dtype)
         return {
-            "way": self.way,
+            "method": self.method,
             "dtype": self.dtype,
             "batch": self.batch,
             "first_step_s": self.first,
@@ -46,9 +48,11 @@ class Row:
 
 
 def summary(rows: list[Row], network: dict, floor: dict) -> list[dict]:
-    """The figures of every row with a timed step, and `ratio`: its times as shares of the reference's at the same batch."""
+    """The figures of every row with a timed step, and `ratio`: its times as shares of the reference's at the same
+    batch.
+    """
     figures = [row.figures(network, floor) for row in rows if row.samples]
-    references = {row["batch"]: row for row in figures if row["way"] == "reference"}
+    references = {row["batch"]: row for row in figures if row["method"] == "reference"}
     for row in figures:
         against = references.get(row["batch"])
         parts = ("step", "picture", "whole_picture")
@@ -57,7 +61,7 @@ def summary(rows: list[Row], network: dict, floor: dict) -> list[dict]:
 
 
 HEADING = (
-    f"{'batch':>5}  {'way':<19} {'step s':>8} {'ratio':>6} {'x floor':>8}   {'picture s':>9} {'with VAE etc.':>13}"
+    f"{'batch':>5}  {'method':<19} {'step s':>8} {'ratio':>6} {'x floor':>8}   {'picture s':>9} {'with VAE etc.':>13}"
     f" {'ratio':>6}   {'first step s':>12}"
 )
 
@@ -67,8 +71,10 @@ def row_line(row: dict) -> str:
     about = "~" if row["scaled"] else ""
     shares = {part: f"{value:.3f}" for part, value in (row["ratio"] or {}).items()}
     return (
-        f"{row['batch']:>5}  {row['way'] + ' ' + row['dtype']:<19} {number(row['step_s']):>8} {shares.get('step', '-'):>6}"
-        f" {row['times_floor']:>8.1f}   {about + number(row['picture_s']):>9} {about + number(row['whole_picture_s']):>13}"
+        f"{row['batch']:>5}  {row['method'] + ' ' + row['dtype']:<19} {number(row['step_s']):>8}"
+        f" {shares.get('step', '-'):>6}"
+        f" {row['times_floor']:>8.1f}   {about + number(row['picture_s']):>9}"
+        f" {about + number(row['whole_picture_s']):>13}"
         f" {shares.get('whole_picture', '-'):>6}   {number(row['first_step_s']):>12}"
     )
 
@@ -80,7 +86,7 @@ def step_lines(figures: list[dict]) -> list[str]:
         times = step_curve(row)
         if len(times) > 1:
             pairs = ", ".join(f"{count}: {number(taken / count)}" for count, taken in times)
-            lines.append(f"       {row['way']} {row['dtype']}, s a step when so many are taken: {pairs}")
+            lines.append(f"       {row['method']} {row['dtype']}, s a step when so many are taken: {pairs}")
     return lines
 
 
@@ -101,24 +107,26 @@ def load_line(load: dict) -> str:
         for place in ("host", "device")
         if load[f"extra_{place}_bytes"] is not None
     ]
-    ways = {"": load} | ({"from the disk ": load["from_disk"]} if load["from_disk"] else {})
+    places = {"": load} | ({"from the disk ": load["from_disk"]} if load["from_disk"] else {})
     times = [
-        f"{way}{number(taken['load_s'])} s, reading once {number(taken['read_s'])} s, ratio {taken['ratio']:.2f}"
-        for way, taken in ways.items()
+        f"{place}{number(taken['load_s'])} s, reading once {number(taken['read_s'])} s, ratio {taken['ratio']:.2f}"
+        for place, taken in places.items()
     ]
     return f"load the {load['what']}'s weights, {gigabytes(load['file_bytes'])}: {'; '.join(times + extra)}"
 
 
 def memory_lines(memory: list[dict]) -> list[str]:
-    """A line for each way: the most memory that a picture takes, as torch's allocator or, failing that, counting says."""
+    """A line per method: peak memory of one image, as torch's allocator reports it, or counted where it reports
+    none.
+    """
     peaks = [entry["allocated_bytes"] or entry["counted_bytes"] for entry in memory]
-    reference = next((peak for entry, peak in zip(memory, peaks) if entry["way"] == "reference"), None)
+    reference = next((peak for entry, peak in zip(memory, peaks) if entry["method"] == "reference"), None)
     lines = []
     for entry, peak in zip(memory, peaks):
         known = "allocated" if entry["allocated_bytes"] else "counted"
         ratio = f", ratio {peak / reference:.3f}" if reference else ""
         lines.append(
-            f"memory for one picture, {entry['way']} {entry['dtype']}: {gigabytes(peak)} {known}{ratio}, "
+            f"memory for one image, {entry['method']} {entry['dtype']}: {gigabytes(peak)} {known}{ratio}, "
             f"of which {gigabytes(entry['weight_bytes'])} weights"
         )
     return lines

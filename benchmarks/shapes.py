@@ -114,7 +114,9 @@ def meta_pipeline(shapes: Shapes, dtype: torch.dtype) -> FlowInOnePipeline:
 
 
 def write_files(shapes: Shapes, folder: Path, seed: int) -> dict[str, Path]:
-    """Write the three parts in bfloat16, as `flowinone convert` leaves them, with weights from `seed`; the files by part."""
+    """Write the three parts in bfloat16, as `flowinone convert` leaves them, with weights from `seed`; the files by
+    part.
+    """
     noise = torch.empty(_NOISE, dtype=torch.bfloat16).normal_(generator=torch.Generator().manual_seed(seed))
     metadata = {
         "network": {CONFIG: json.dumps(dataclasses.asdict(shapes.network))},

@@ -1,14 +1,16 @@
-"""Prepare what the demo and the tests run on: a virtual environment and a ComfyUI, both under .cache/.
+"""Prepare what the demo and the tests run on: a virtual environment and a ComfyUI, both in .cache/.
 
 As a command it prepares everything, then runs the environment's Python with the given arguments:
 
     python devtools/environment.py -m pytest tests
 
-`COMFYUI_PATH` names an existing ComfyUI to use instead of the downloaded one. It is run with its own Python
-(`COMFYUI_PYTHON`, or the one found beside it) and nothing is installed into it.
+`COMFYUI_PATH` names an existing ComfyUI to use instead of the downloaded one. It runs with its own Python
+(`COMFYUI_PYTHON`, or the one in or next to its folder), and nothing is installed into it.
 
 The tests in ComfyUI's page need a Chromium, Chrome or Edge: the one that `FLOWINONE_BROWSER` names, or one that is
-installed, or Playwright's download, or on Debian the package `chromium`. `FLOWINONE_BROWSER=none` does without.
+installed, or Playwright's download, or on Debian the package `chromium`. `FLOWINONE_BROWSER=none` skips these tests.
+
+Standard library only: it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,8 @@ ARCHIVE_FOLDER = "vendor/ComfyUI"
 
 # torchaudio has no build for the pinned torch, and its only users are ComfyUI's audio nodes.
 OURS_TO_CHOOSE = {"torch", "torchvision", "torchaudio"}
+# What a client of a server needs: package, and the module it is imported as.
+CLIENT = {"websocket-client": "websocket", "pillow": "PIL", "numpy": "numpy"}
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 BROWSERS = (
@@ -53,7 +57,7 @@ BROWSERS = (
     "microsoft-edge",
     "msedge",
 )
-# How the tests launch it. They open this machine's ComfyUI and nothing else, and the browser itself is to stay quiet, too.
+# How the browser is launched: it opens this machine's ComfyUI, and makes no requests of its own.
 BROWSER_OPTIONS = {
     "args": ["--disable-gpu", "--disable-sync", "--no-first-run"]
     + ["--disable-background-networking", "--disable-component-update"],
@@ -71,7 +75,7 @@ print(path)
 
 
 class SetupError(Exception):
-    """Something the user can put right; the message says what."""
+    """A problem that the user can fix; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class ComfyUI:
 def prepare(tests: bool) -> ComfyUI:
     """Return a ComfyUI that is ready to run; with `tests` the virtual environment is complete, too.
 
-    Raises SetupError with a remedy if a part is missing or a step fails.
+    Raises SetupError, which says what to do, if a part is missing or a step fails.
     """
     existing = os.environ.get("COMFYUI_PATH")
     if not existing:
@@ -99,6 +103,29 @@ def prepare(tests: bool) -> ComfyUI:
         make_venv()
         install(folder)
     return ComfyUI(folder, own_python or venv_python(VENV))
+
+
+def prepare_client(comfyui: ComfyUI) -> Path:
+    """The Python for clients of a server: ComfyUI's own if it has all they need, else the virtual environment's.
+
+    Raises SetupError as `prepare` does.
+    """
+    if can_import(comfyui.python, CLIENT.values()):
+        return comfyui.python
+    make_venv()
+    python = venv_python(VENV)
+    if not can_import(python, CLIENT.values()):
+        say("Installing the demo's client …")
+        pip(["install", *CLIENT], "Installing the demo's client")
+    if read_stamp() is None:
+        stamp_file().write_text(json.dumps({"python": sys.version, "requirements": "client"}), encoding="utf-8")
+    return python
+
+
+def can_import(python: Path, modules: Iterable[str]) -> bool:
+    """Whether a Python can import all of these modules."""
+    trial = subprocess.run([str(python), "-c", f"import {', '.join(modules)}"], capture_output=True)
+    return trial.returncode == 0
 
 
 def check_comfyui(folder: Path) -> Path:
@@ -256,16 +283,6 @@ def prepare_browser() -> str | None:
     return browser
 
 
-def browser_and_comfyui() -> tuple[str, str]:
-    """The browser and ComfyUI's folder for a script that takes pictures in its page; ends the script, saying how to run it, without them."""
-    browser, comfyui = find_browser(Path(sys.executable)), os.environ.get("FLOWINONE_COMFYUI")
-    if not (browser and comfyui):
-        sys.exit(
-            f"Needs a ComfyUI and a browser; run it as python devtools/environment.py scripts/{Path(sys.argv[0]).name}"
-        )
-    return browser, comfyui
-
-
 def find_browser(python: Path) -> str | None:
     """The program of an installed browser that `python`'s Playwright can drive; None if there is none.
 
@@ -321,7 +338,7 @@ def apt_installs(package: str) -> bool:
 
 
 def run_bounded(command: list[str], minutes: float) -> bool:
-    """Run a command with its output in the log, and with all that it starts no longer than that; whether it succeeded."""
+    """Run a command, with its output in the log, and end it with its children after `minutes`; whether it succeeded."""
     with LOG.open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -377,13 +394,21 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         say("Interrupted; the next run starts with this step again.")
         return 130
-    variables = {
+    return run_python(venv_python(VENV), arguments, comfyui, {"FLOWINONE_BROWSER": browser or "none"})
+
+
+def run_python(python: Path, arguments: list[str], comfyui: ComfyUI, variables: dict[str, str] | None = None) -> int:
+    """Replace this process by a Python that runs in the repository's root and knows of `comfyui`.
+
+    Returns the exit code where a process can't be replaced.
+    """
+    command = [str(python), *arguments]
+    environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "FLOWINONE_COMFYUI": str(comfyui.folder),
         "FLOWINONE_COMFYUI_PYTHON": str(comfyui.python),
-        "FLOWINONE_BROWSER": browser or "none",
+        **(variables or {}),
     }
-    command, environment = [str(venv_python(VENV)), *arguments], os.environ | variables
     os.chdir(ROOT)
     if os.name == "nt":
         # Windows has no exec that the calling shell would wait for.

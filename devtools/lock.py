@@ -13,7 +13,7 @@ from pathlib import Path
 # An embedded Python adds neither the script's folder nor PYTHONPATH by itself.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from devtools.environment import (  # noqa: E402
+from devtools.environment import (
     LOCK,
     REQUIREMENTS,
     VENV,

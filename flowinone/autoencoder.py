@@ -13,10 +13,10 @@ from .model.flowinone_model import check_tensors
 
 
 def autoencoder_from_state_dict(state_dict: Mapping[str, Tensor], **overrides) -> AutoencoderKL:
-    """The autoencoder that `state_dict` (unprefixed, ldm's or diffusers' names) describes, with those weights.
+    """The autoencoder that `state_dict` (ldm's or diffusers' names, no prefix) describes, with those very tensors.
 
-    `overrides` are `AutoencoderKL`'s settings; how many groups its norms have (32) is not to be seen in shapes.
-    Raises ValueError for tensors that make no KL autoencoder, naming the first few.
+    `overrides` are `AutoencoderKL`'s settings; shapes do not tell the number of groups of its norms (32). Raises
+    ValueError for missing, unexpected or misshapen tensors, naming the first few.
     """
     if "encoder.conv_in.weight" not in state_dict or "encoder.conv_out.weight" not in state_dict:
         raise ValueError("not a KL autoencoder: encoder.conv_in.weight or encoder.conv_out.weight is missing")
@@ -32,7 +32,10 @@ def autoencoder_from_state_dict(state_dict: Mapping[str, Tensor], **overrides) -
 
 
 def autoencoder_of_widths(widths: Sequence[int], blocks: int = 2, groups: int = 32) -> AutoencoderKL:
-    """A KL autoencoder with random weights: RGB pictures, four latent channels, `widths` from full size down, with `blocks` a level."""
+    """A KL autoencoder with random weights for RGB images and four latent channels.
+
+    `widths` are channels per level, from full resolution down; each level has `blocks` residual blocks.
+    """
     return AutoencoderKL(**_layout(3, 4, widths, blocks), norm_num_groups=groups)
 
 
@@ -61,7 +64,8 @@ def _layout(channels: int, latent_channels: int, widths: Sequence[int], blocks: 
 def image_latents(autoencoder: AutoencoderKL, pixels: Tensor, noise: Tensor | None) -> Tensor:
     """Image latents [B, C, H/8, W/8], scaled, in float32, of pixels [B, 3, H, W] in -1..1.
 
-    With `noise` (standard normal, the latents' shape) a sample of the posterior, as upstream does; with None its mean.
+    With `noise` (standard normal, of the latents' shape) a sample of the posterior, as upstream draws it; with None
+    its mean.
     """
     return latents_of_moments(
         autoencoder.encode(pixels.to(autoencoder.device, autoencoder.dtype)).latent_dist.parameters, noise
@@ -69,7 +73,7 @@ def image_latents(autoencoder: AutoencoderKL, pixels: Tensor, noise: Tensor | No
 
 
 def latents_of_moments(moments: Tensor, noise: Tensor | None) -> Tensor:
-    """Image latents as `image_latents` gives them, of the autoencoder's own output [B, 2C, H/8, W/8]: means and log-variances."""
+    """Image latents as from `image_latents`, given the encoder's output [B, 2C, H/8, W/8]: means and log-variances."""
     posterior = DiagonalGaussianDistribution(moments)
     latents = posterior.mean.float()
     if noise is not None:
@@ -78,7 +82,7 @@ def latents_of_moments(moments: Tensor, noise: Tensor | None) -> Tensor:
 
 
 def decode_latents(autoencoder: AutoencoderKL, latents: Tensor) -> Tensor:
-    """Pictures [B, 3, 8H, 8W] in 0..1, in float32, of scaled latents [B, C, H, W]."""
+    """Images [B, 3, 8H, 8W] in 0..1, in float32, of scaled latents [B, C, H, W]."""
     latents = (latents.float() / LATENT_SCALE).to(autoencoder.device, autoencoder.dtype)
-    pictures = autoencoder.decode(latents).sample.float()
-    return (0.5 * (pictures + 1)).clamp(0, 1)
+    images = autoencoder.decode(latents).sample.float()
+    return (0.5 * (images + 1)).clamp(0, 1)

@@ -1,16 +1,21 @@
-"""The network's measurements, read off a checkpoint's tensor shapes."""
+"""The network's configuration, inferred from a checkpoint's tensor shapes."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
 LATENT_SCALE = 0.23010
-"""FlowInOne's latents are the autoencoder's times this, not Stable Diffusion's 0.18215 (upstream: `configs`, `scale_factor`)."""
+"""FlowInOne's latents are the autoencoder's times this (upstream: `scale_factor` in `configs`); Stable Diffusion's are
+times 0.18215."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FlowInOneConfig:
-    """Sizes of one FlowInOne network; the defaults are `flowinone_256px`. Widths count channels, sizes count latent pixels."""
+    """Sizes of a FlowInOne network; the defaults are `flowinone_256px`. Widths are in channels, sizes in latent pixels.
+
+    Raises ValueError for head counts that do not divide the widths, and a patch size that does not divide the latent
+    size.
+    """
 
     token_count: int = 576
     token_width: int = 2048
@@ -65,8 +70,9 @@ class FlowInOneConfig:
     def from_shapes(cls, shapes: Mapping[str, Sequence[int]], **overrides) -> "FlowInOneConfig":
         """Infer the configuration from tensor shapes under this package's names.
 
-        Head counts leave no trace in shapes: the released ones (16 coarse, 8 in the prompt encoder) stand unless `overrides` says otherwise.
-        Raises ValueError naming the first missing tensors, or the position table that is not square.
+        Shapes do not tell the head counts: they are the released model's (16 coarse, 8 in the prompt encoder) unless
+        `overrides`, which are fields, give them. Raises ValueError for missing tensors, naming the first few, for
+        tensors of the wrong number of dimensions and for a position table that is not square.
         """
         needed = {
             "compressor": "prompt_encoder.token_compressor.weight",
@@ -83,7 +89,8 @@ class FlowInOneConfig:
         missing = [name for name in needed.values() if name not in shapes]
         if missing:
             raise ValueError(
-                f"not a complete FlowInOne network: {', '.join(missing[:3])} {'is' if len(missing) == 1 else 'are'} missing"
+                f"not a complete FlowInOne network: {', '.join(missing[:3])} "
+                f"{'is' if len(missing) == 1 else 'are'} missing"
             )
         shape = {short: tuple(shapes[name]) for short, name in needed.items()}
         for short, name in needed.items():
@@ -93,14 +100,14 @@ class FlowInOneConfig:
 
         latent_size = math.isqrt(shape["fine_table"][0])
         if latent_size**2 != shape["fine_table"][0]:
-            raise ValueError(f"{needed['fine_table']} has {shape['fine_table'][0]} rows, which is no square grid")
-        reductions = _count(shapes, "prompt_encoder.reduction_layers.#.reduction.weight")
+            raise ValueError(f"{needed['fine_table']} has {shape['fine_table'][0]} rows, which is not a square grid")
+        reductions = _count_layers(shapes, "prompt_encoder.reduction_layers.#.reduction.weight")
         inferred = dict(
             token_count=shape["compressor"][1],
             token_width=shape["adapter"][1],
             context_length=shape["compressor"][0],
             context_width=shape["adapter"][0],
-            context_layers=_count(shapes, "prompt_encoder.layers.#.attention.query.weight"),
+            context_layers=_count_layers(shapes, "prompt_encoder.layers.#.attention.query.weight"),
             context_mlp_width=shape["context_ff"][0],
             reduced_widths=tuple(
                 shapes[f"prompt_encoder.reduction_layers.{i}.reduction.weight"][0] for i in range(reductions)
@@ -109,18 +116,18 @@ class FlowInOneConfig:
             latent_size=latent_size,
             patch_size=shape["coarse_in"][2],
             coarse_width=shape["coarse_in"][0],
-            coarse_blocks=_count(shapes, "velocity_network.coarse.blocks.#.mlp.w0.weight"),
+            coarse_blocks=_count_layers(shapes, "velocity_network.coarse.blocks.#.mlp.w0.weight"),
             coarse_mlp_width=shape["coarse_mlp"][0],
             gate_width=shape["gate"][0],
             fine_width=shape["fine_in"][0],
-            fine_blocks=_count(shapes, "velocity_network.fine.blocks.#.mlp.w0.weight"),
+            fine_blocks=_count_layers(shapes, "velocity_network.fine.blocks.#.mlp.w0.weight"),
             fine_mlp_width=shape["fine_mlp"][0],
             fine_kernel=shape["fine_conv"][2],
         )
         return cls(**(inferred | overrides))
 
 
-def _count(shapes: Mapping[str, Sequence[int]], pattern: str) -> int:
+def _count_layers(shapes: Mapping[str, Sequence[int]], pattern: str) -> int:
     number = 0
     while pattern.replace("#", str(number)) in shapes:
         number += 1

@@ -1,4 +1,4 @@
-"""Ctrl-C where several processes work together."""
+"""Ctrl-C with worker processes."""
 
 import contextlib
 import signal
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits, and processes started meanwhile never get it: a terminal sends it to all, and the main one tells the others.
+    """Delay Ctrl-C until the block ends, and keep it from processes started in it.
 
-    On Windows it does not wait; there a process that is just starting may complain.
+    A terminal sends SIGINT to all processes; only the main one should handle it, and stop the others. On Windows
+    nothing is delayed, and a process that is just starting may print a traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -1,11 +1,11 @@
-"""Pictures of any kind as 8-bit RGB."""
+"""Pictures of any mode as 8-bit RGB."""
 
 import numpy as np
 from PIL import Image
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Any picture as 8-bit RGB: turned as its EXIF data says, alpha over white, 16-bit and float greys scaled to 8."""
+    """A picture of any mode as 8-bit RGB: rotated as its EXIF data says, over white, 16-bit and float greys scaled."""
     image = _upright(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image, dtype=np.float64)
@@ -26,12 +26,12 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""By EXIF's orientation (tag 0x0112)."""
+"""By the EXIF orientation, tag 0x0112."""
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(0x0112)
-    except Exception:  # damaged EXIF data can fail in any way, and the picture is none the worse for it
+    except Exception:  # damaged EXIF data can fail in any way, and the picture is still usable
         orientation = None
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image.copy()

@@ -32,14 +32,14 @@ class VisionEncoder(PreTrainedModel):
 
     @property
     def image_size(self) -> int:
-        """Side, in pixels, of the square pictures the tower reads."""
+        """Side, in pixels, of the square images the tower takes."""
         return self.config.image_size
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, Tensor], **overrides) -> "VisionEncoder":
-        """Build the tower and aligner that `state_dict` (transformers' names) describes and give them those very tensors.
+        """Build the tower and aligner that `state_dict` (transformers' names) describes, with those very tensors.
 
-        `overrides` are `JanusVisionConfig` fields; the head count (16) is not to be seen in shapes.
+        `overrides` are `JanusVisionConfig` fields; shapes do not tell the head count (16).
         Raises ValueError for missing, unexpected or misshapen tensors, naming the first few.
         """
         config = _config_from_shapes({name: tuple(tensor.shape) for name, tensor in state_dict.items()}, **overrides)
@@ -47,7 +47,7 @@ class VisionEncoder(PreTrainedModel):
             encoder = cls(config)
         check_tensors(encoder, state_dict)
         encoder.load_state_dict(state_dict, assign=True)
-        # A buffer that no file stores was left without memory by the meta device.
+        # No file stores this buffer, so it is still on the meta device.
         embeddings = encoder.vision_model.embeddings
         device = embeddings.position_embedding.weight.device
         embeddings.position_ids = torch.arange(embeddings.num_positions, device=device).expand(1, -1)

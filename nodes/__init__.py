@@ -1,6 +1,7 @@
 """The pack's nodes."""
 
 from .compose_prompt import FlowInOneCompose, FlowInOneTextPrompt
+from .custom_sampling import FlowInOneGuiderNode, FlowInOneSolverNode
 from .draw_canvas import FlowInOneCanvas
 from .draw_marks import (
     FlowInOneDrawBox,
@@ -30,6 +31,8 @@ NODES = [
     FlowInOneCanvas,
     FlowInOneSampler,
     FlowInOneEncode,
+    FlowInOneSolverNode,
+    FlowInOneGuiderNode,
     FlowInOneVAEDecode,
     FlowInOnePasteBack,
     FlowInOneMotion,

@@ -1,9 +1,8 @@
-"""FlowInOne Encode: the road to ComfyUI's own samplers."""
+"""FlowInOne Encode: prompts for ComfyUI's own samplers."""
 
 from comfy_api.latest import io
 
-from ..comfyui_flowinone.prompting import encoded, prompt_pictures
-from ..comfyui_flowinone.stock_samplers import SourceNoise, conditioning
+from ..comfyui_flowinone.conditioning import SourceNoise, conditioning, encode_prompts, prompt_pictures
 from .shared_inputs import (
     bypass_input,
     encoder_input,
@@ -25,7 +24,9 @@ class FlowInOneEncode(io.ComfyNode):
             node_id="FlowInOneEncode",
             display_name="FlowInOne Encode",
             category=CATEGORY,
-            description="Prepares a prompt for ComfyUI's own samplers: CFGGuider (cfg 7), SamplerCustomAdvanced and BasicScheduler (simple), or KSampler. The flow starts at the prompt, so the seed here is the one that counts. Samplers that add noise on the way (ancestral, SDE) are refused.",
+            description="Prepares a prompt for ComfyUI's own samplers: CFGGuider (cfg 7), SamplerCustomAdvanced and "
+            "BasicScheduler (simple), or KSampler. The flow starts at the prompt, so the seed here is the one that "
+            "counts. Samplers that add noise on the way (ancestral, SDE) are refused.",
             search_aliases=[
                 "flowinone",
                 "conditioning",
@@ -48,7 +49,9 @@ class FlowInOneEncode(io.ComfyNode):
                     options=GRIDS,
                     default=GRIDS[0],
                     advanced=True,
-                    tooltip="At which moments of the flow the network is asked. the authors': with the sampler euler and the scheduler simple the very steps of FlowInOne Sampler. uniform: for samplers of higher order.",
+                    tooltip="The times at which ComfyUI's samplers evaluate the network. the authors': for the "
+                    "sampler euler with the scheduler simple, then the same as FlowInOne Sampler; from 5 steps on. "
+                    "uniform: for other samplers, and for fewer steps. FlowInOne Solver brings its own.",
                 ),
             ],
             outputs=[
@@ -56,7 +59,7 @@ class FlowInOneEncode(io.ComfyNode):
                     display_name="positive", tooltip="The prompt, for the positive input of CFGGuider or KSampler."
                 ),
                 io.Conditioning.Output(
-                    display_name="negative", tooltip="Its counterpart without a prompt, for the negative input."
+                    display_name="negative", tooltip="The counterpart without a prompt, for the negative input."
                 ),
                 io.Noise.Output(tooltip="Where the flow starts, for SamplerCustomAdvanced."),
                 io.Latent.Output(tooltip="An empty latent of the right size, for SamplerCustomAdvanced."),
@@ -66,6 +69,6 @@ class FlowInOneEncode(io.ComfyNode):
     @classmethod
     def execute(cls, encoder, vae, seed, bypass, sample_posterior, time_grid, image=None, prompt=None) -> io.NodeOutput:
         pictures, bypasses = prompt_pictures(image, prompt, bypass)
-        source, image_latent = encoded(encoder, vae, pictures, seed, sample_posterior)
+        source, image_latent = encode_prompts(encoder, vae, pictures, seed, sample_posterior)
         branches = [conditioning(source, image_latent, bypasses, null, time_grid == GRIDS[0]) for null in (False, True)]
         return io.NodeOutput(*branches, SourceNoise(source, seed), {"samples": source.cpu() * 0})

@@ -6,7 +6,8 @@ import torch
 from comfy_api.latest import io
 
 from ..comfyui_flowinone import folders
-from ..comfyui_flowinone.loading import load_encoder, load_model, load_vae
+from ..comfyui_flowinone.patcher import load_model_and_encoder
+from ..comfyui_flowinone.vae import load_vae
 from .sockets import CATEGORY, Encoder
 
 NO_VAE = "none"
@@ -26,33 +27,38 @@ class FlowInOneLoader(io.ComfyNode):
                     "checkpoint",
                     options=folders.files(folders.NETWORKS),
                     default=folders.MINI,
-                    tooltip="The FlowInOne network. Mini draws toy scenes of coloured shapes, offline, in seconds; the released weights draw photographs: flowinone_256px.pth as published or converted, in models/flowinone.",
+                    tooltip="The FlowInOne network. mini draws toy scenes of coloured shapes in seconds and needs no "
+                    "download; the released weights draw photographs: flowinone_256px.pth as published or converted, "
+                    "in models/flowinone.",
                 ),
                 io.Combo.Input(
                     "vision",
                     display_name="vision encoder",
                     options=folders.files(folders.VISION_ENCODERS),
                     default=folders.MINI,
-                    tooltip="What reads prompt pictures: mini for the checkpoint mini, Janus-Pro-1B for the released weights. Of that only vision tower and aligner are read. Files in models/clip_vision.",
+                    tooltip="Reads prompt pictures: mini for the checkpoint mini, Janus-Pro-1B for the released "
+                    "weights, of which only the vision tower and the aligner are used. Files in models/clip_vision.",
                 ),
                 io.Combo.Input(
                     "vae",
                     options=[*folders.files(folders.AUTOENCODERS), NO_VAE],
                     default=folders.MINI,
-                    tooltip="A Stable Diffusion 1.x VAE for the released weights, mini for the checkpoint mini. Files in models/vae. Choose none to connect a Load VAE node instead.",
+                    tooltip="A Stable Diffusion 1.x VAE for the released weights, mini for the checkpoint mini. Files "
+                    "in models/vae. With none, connect a Load VAE node to the nodes that need one.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=["default", "float32", "bfloat16", "float16", "float8_e4m3fn"],
                     default="default",
-                    tooltip="How the network's weights are kept and computed. default suits the device; float32 is what the authors run; float8 halves the memory once more and costs accuracy.",
+                    tooltip="Precision of the network. default suits the device; float32 is the authors'; bfloat16 "
+                    "takes half its memory and looks nearly the same; float8 takes a quarter and loses some accuracy.",
                     advanced=True,
                 ),
             ],
             outputs=[
-                io.Model.Output(tooltip="The network that paints, for FlowInOne Sampler or ComfyUI's own samplers."),
+                io.Model.Output(tooltip="The network, for FlowInOne Sampler or ComfyUI's own samplers."),
                 Encoder.Output(
-                    display_name="encoder", tooltip="What reads prompt pictures: vision tower and prompt encoder."
+                    display_name="encoder", tooltip="Reads prompt pictures: vision tower and prompt encoder."
                 ),
                 io.Vae.Output(tooltip="The VAE, unless vae is none."),
             ],
@@ -69,9 +75,9 @@ class FlowInOneLoader(io.ComfyNode):
         _require_one_kind(checkpoint, vision, vae)
         chosen = None if dtype == "default" else getattr(torch, dtype)
         network = folders.path_of(folders.NETWORKS, checkpoint)
-        encoder = load_encoder(network, folders.path_of(folders.VISION_ENCODERS, vision), chosen)
+        model, encoder = load_model_and_encoder(network, folders.path_of(folders.VISION_ENCODERS, vision), chosen)
         autoencoder = None if vae == NO_VAE else load_vae(folders.path_of(folders.AUTOENCODERS, vae), chosen)
-        return io.NodeOutput(load_model(network, chosen), encoder, autoencoder)
+        return io.NodeOutput(model, encoder, autoencoder)
 
 
 def _require_one_kind(checkpoint: str, vision: str, vae: str) -> None:
@@ -81,6 +87,6 @@ def _require_one_kind(checkpoint: str, vision: str, vae: str) -> None:
     odd = [f"{name} is {chosen}" for name, chosen in others if chosen != NO_VAE and (chosen == folders.MINI) != mini]
     if odd:
         raise ValueError(
-            f"checkpoint is {checkpoint} and {' and '.join(odd)}: mini's parts fit one another alone; "
+            f"checkpoint is {checkpoint} and {' and '.join(odd)}: mini's parts only fit one another; "
             f"choose {folders.MINI} for all three or for none of them (vae can be none with both)"
         )

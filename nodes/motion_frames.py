@@ -6,12 +6,23 @@ import torch
 from comfy_api.latest import io
 
 from ..comfyui_flowinone.composed_prompt import as_image, rendered
+from ..comfyui_flowinone.conditioning import encode_prompts
 from ..comfyui_flowinone.images import to_pictures
-from ..comfyui_flowinone.prompting import encoded
-from ..comfyui_flowinone.sampling import require_flowinone, sample, to_latent
+from ..comfyui_flowinone.messages import warn
+from ..comfyui_flowinone.samplers import require_flowinone, sample
 from ..flowinone.prompts.motion import part
-from .sampler import FlowInOneSampler
-from .shared_inputs import AS_SET, encoder_input, random_start_input, solving, solving_inputs, vae_input
+from .shared_inputs import (
+    AS_SET,
+    encoder_input,
+    guidance_scale_input,
+    model_input,
+    random_start_input,
+    sampler_settings,
+    sampling_inputs,
+    solver_input,
+    steps_input,
+    vae_input,
+)
 from .sockets import CATEGORY, Prompt
 
 PHOTO, LAST_STAGE = "photo", "last stage"
@@ -20,40 +31,44 @@ PHOTO, LAST_STAGE = "photo", "last stage"
 class FlowInOneMotion(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        sampler = {given.id: given for given in FlowInOneSampler.define_schema().inputs}
         return io.Schema(
             node_id="FlowInOneMotion",
             display_name="FlowInOne Motion",
             category=CATEGORY,
-            description="Walks a force, wind or trajectory prompt along its way in stages and answers each: frames for Create Video, or to choose from.",
+            description="Cuts the way of a force, wind or trajectory prompt into stages and answers each: frames for "
+            "Create Video, or to choose from.",
             search_aliases=["flowinone", "animate", "animation", "video", "frames", "trajectory", "force"],
             inputs=[
-                sampler["model"],
+                model_input(),
                 encoder_input(),
                 vae_input(),
                 Prompt.Input(
                     "prompt",
-                    tooltip="From Compose Visual Prompt: one picture with trajectories, force arrows or wind. Several move together.",
+                    tooltip="From Compose Visual Prompt: one picture with trajectories, force arrows or wind. Several "
+                    "of them move together.",
                 ),
                 io.Int.Input(
                     "stages",
                     default=8,
                     min=2,
                     max=64,
-                    tooltip="Into how many parts the way is cut. Each is answered with all steps.",
+                    tooltip="Into how many parts the way is cut: one frame for each. Try 4 to 16; every stage takes "
+                    "as long as a picture.",
                 ),
                 io.Combo.Input(
                     "start_from",
                     display_name="start from",
                     options=[PHOTO, LAST_STAGE],
                     default=PHOTO,
-                    tooltip="What a stage moves. photo: each stage asks for the way up to there, on the photo itself, and nothing adds up. last stage: each asks for the next piece of the way on the answer before, which drifts from the photo but moves on from what was seen.",
+                    tooltip="What a stage moves. photo: each stage asks for the way up to there on the photo itself, "
+                    "so that errors do not add up. last stage: each asks for the next piece of the way on the answer "
+                    "before, which drifts from the photo but continues what was seen.",
                 ),
                 io.Boolean.Input(
                     "include_photo",
                     display_name="include photo",
                     default=True,
-                    tooltip="Let the frames begin with the photo as it was, without marks.",
+                    tooltip="Puts the photo as it was, without marks, in front of the frames.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -61,17 +76,18 @@ class FlowInOneMotion(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="The same for all stages, which keeps their look steady.",
+                    tooltip="Another seed gives other frames. All stages use the same one, which keeps their look "
+                    "steady.",
                 ),
-                sampler["steps"],
-                sampler["guidance_scale"],
-                sampler["solver"],
+                steps_input(),
+                guidance_scale_input(),
+                solver_input(),
                 random_start_input(),
-                *solving_inputs(),
+                *sampling_inputs(),
             ],
             outputs=[
                 io.Image.Output(
-                    display_name="frames", tooltip="One answer a stage, and the photo first if it is included."
+                    display_name="frames", tooltip="One answer for each stage, with the photo first if it is included."
                 ),
                 io.Image.Output(display_name="stage prompts", tooltip="The prompt picture of each stage."),
             ],
@@ -98,16 +114,18 @@ class FlowInOneMotion(io.ComfyNode):
     ) -> io.NodeOutput:
         def answered(pictures, stage=(0, 1)):
             # One at a time, as every stage has the same seed and not the next one.
-            starts = [encoded(encoder, vae, [picture], seed, sample_posterior) for picture in pictures]
+            starts = [encode_prompts(encoder, vae, [picture], seed, sample_posterior) for picture in pictures]
             source, image_latent = map(torch.cat, zip(*starts))
-            latents = sample(model, source, image_latent, prompt.bypass * len(pictures), *chosen, stage)
-            return vae.decode(to_latent(latents)["samples"])
+            latent = sample(model, source, image_latent, prompt.bypass * len(pictures), settings, seed, stage)
+            return vae.decode(latent["samples"])
 
         require_flowinone(model)
-        chosen = solving(steps, guidance_scale, solver, preset, guidance_start, guidance_end)
+        settings = sampler_settings(solver, steps, guidance_scale, preset, guidance_start, guidance_end)
+        warn(settings.warning)
         if len(prompt.prompts) != 1:
             raise ValueError(
-                f"prompt has {len(prompt.prompts)} pictures; Motion moves one: pick one with ImageFromBatch before Compose Visual Prompt"
+                f"prompt has {len(prompt.prompts)} pictures; Motion moves one: pick one with ImageFromBatch before "
+                "Compose Visual Prompt"
             )
         if prompt.photos is None:
             raise ValueError(

@@ -2,8 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..comfyui_flowinone.encoder import require_kl_f8
-from ..comfyui_flowinone.paste_back import paste_back, whole
+from ..comfyui_flowinone.paste_back import paste_back
+from ..comfyui_flowinone.paste_regions import whole
+from ..comfyui_flowinone.vae import require_kl_f8
 from .sockets import CATEGORY, Prompt
 
 SIZES = ["answer", "photo"]
@@ -16,20 +17,22 @@ class FlowInOneVAEDecode(io.ComfyNode):
             node_id="FlowInOneVAEDecode",
             display_name="FlowInOne VAE Decode",
             category=CATEGORY,
-            description="Turns a FlowInOne latent into a picture, square or at the photo's size and place. Checks that VAE and latent fit; for square ones the stock VAE Decode does the same.",
+            description="Turns a FlowInOne latent into a picture, square or at the photo's size and place. Checks "
+            "that VAE and latent fit; for square pictures the stock VAE Decode does the same.",
             search_aliases=["flowinone", "decode", "vae decode", "latent to image", "uncrop", "full size"],
             inputs=[
                 io.Latent.Input("samples", tooltip="From FlowInOne Sampler."),
                 io.Vae.Input("vae", tooltip="From Load FlowInOne, or a Stable Diffusion 1.x VAE."),
                 Prompt.Input(
-                    "prompt", optional=True, tooltip="The prompt that was answered. Only needed for the photo's size."
+                    "prompt", optional=True, tooltip="The prompt of this latent. Only needed for the photo's size."
                 ),
                 io.Combo.Input(
                     "size",
                     options=SIZES,
                     default=SIZES[0],
                     optional=True,
-                    tooltip="What comes out. answer: the square picture as it is. photo: at the size of the prompt's photo, bars cut away and stretching undone; beside a cropped square the photo goes on.",
+                    tooltip="Size of the picture. answer: the square as it is. photo: the size of the prompt's photo, "
+                    "with bars removed and stretching undone; around a cropped square the photo continues.",
                 ),
             ],
             outputs=[io.Image.Output(tooltip="The answer as a picture.")],

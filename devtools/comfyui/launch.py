@@ -16,6 +16,11 @@ import threading
 from pathlib import Path
 
 
+def accept_torchvision() -> None:
+    """Let this process import a torchvision whose compiled part does not fit its torch."""
+    sys.meta_path.insert(0, TorchvisionOperators())
+
+
 class TorchvisionOperators(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Imports torchvision; if its compiled part does not fit this torch, declares the operators it asks for.
 
@@ -71,9 +76,9 @@ def prepare(comfyui: Path, arguments: list[str]) -> None:
     """Set up this process as if it had been started as ComfyUI's main.py with those arguments."""
     # ComfyUI's `nodes`, `utils` and `server` must be found before any module of the same name.
     sys.path[0] = str(comfyui)
-    # Last in line: a torchaudio that is installed is found before the stand-in.
-    sys.path.append(str(Path(__file__).resolve().parent / "stand_in"))
-    sys.meta_path.insert(0, TorchvisionOperators())
+    # Last in line: a torchaudio that is installed is found first.
+    sys.path.append(str(Path(__file__).resolve().parent / "shims"))
+    accept_torchvision()
     sys.argv = [str(comfyui / "main.py"), *arguments]
     os.chdir(comfyui)
 

@@ -9,7 +9,7 @@ import torch
 from .. import __version__
 from ..pipeline import FlowInOnePipeline
 from ..weights.conversion import sha256_of
-from ..weights.weightfile import open_weights
+from ..weights.weightfile import resolve_files
 from .metrics import Setting
 from .records import Records
 from .report import RESULTS, write_report
@@ -80,7 +80,7 @@ def _files(path: Path) -> dict[str, Path]:
     if (path / "model_index.json").is_file():
         weights = sorted(file for file in path.rglob("*") if file.suffix in (".safetensors", ".bin"))
         return {file.relative_to(path).as_posix(): file for file in weights}
-    return {file.name: file for file in open_weights(path).files}
+    return {file.name: file for file in resolve_files(path)}
 
 
 def machine(device: torch.device) -> dict[str, str | int]:

@@ -11,8 +11,7 @@ from PIL import Image
 
 from ..interrupts import interrupts_held
 from ..prompts.spec import Task
-from ..toy import example, plan
-from ..toy.judge import Judgement, judge
+from ..toy import Verdict, example, judge
 
 _MOST = 16
 """Processes that are started unasked; so many keep up with any model."""
@@ -44,7 +43,7 @@ class Examiners:
         return [self._submit(_drawn, task, number, side, prompt_side) for number in numbers]
 
     def judge(self, task: Task, numbers: Sequence[int], pictures: Sequence[Image.Image]) -> list[Future]:
-        """The `Judgement` of each picture as the answer to the example of that number."""
+        """The `Verdict` of each picture as the answer to the example of that number."""
         return [self._submit(_judged, task, number, picture) for number, picture in zip(numbers, pictures)]
 
     def _submit(self, function: Callable, *arguments) -> Future:
@@ -69,5 +68,5 @@ def _drawn(task: Task, number: int, side: int, prompt_side: int) -> tuple[Image.
     return made.input, made.prompt.bypass
 
 
-def _judged(task: Task, number: int, picture: Image.Image) -> Judgement:
-    return judge(plan(task, number, held_out=True), picture)
+def _judged(task: Task, number: int, picture: Image.Image) -> Verdict:
+    return judge(example(task, number, held_out=True), picture)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..prompts.spec import Task
 from ..sampling import Guidance, check_solver
-from ..toy.judge import Judgement
+from ..toy import Verdict
 
 _Z = 1.959964
 """Standard deviations, either way, that hold 95 % of a normal distribution."""
@@ -74,7 +74,7 @@ class Marks:
     and for `making` it. `wrong` are the first wrong pictures, by place in `judgements`.
     """
 
-    judgements: tuple[Judgement, ...]
+    judgements: tuple[Verdict, ...]
     evaluations: float
     runs: float
     encoding: float
@@ -83,7 +83,7 @@ class Marks:
 
     @property
     def score(self) -> Score:
-        return Score(sum(judgement.success for judgement in self.judgements), len(self.judgements))
+        return Score(sum(judgement.correct for judgement in self.judgements), len(self.judgements))
 
     @property
     def kinds(self) -> dict[str, int]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..composing import write_whole
+from ..files import write_output
 from ..prompts.spec import Task
-from ..toy.judge import Judgement
+from ..toy import Fault, Verdict
 from .metrics import Marks
 
 _OTHERWISE = "choose another --out, or replace it with --overwrite"
@@ -36,7 +36,7 @@ class Records:
         elif there:
             raise ValueError(f"{there[0]} exists; {_OTHERWISE}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(json.dumps(self._facts, indent=1).encode(), str(self._settings))
+        write_output(json.dumps(self._facts, indent=1).encode(), str(self._settings))
 
     @property
     def _settings(self) -> Path:
@@ -58,8 +58,7 @@ class Records:
         stored = _read(file, _ANEW)
         try:
             judgements = tuple(
-                Judgement(not faults, tuple(reason for _, reason in faults), tuple(kind for kind, _ in faults))
-                for faults in stored["faults"]
+                Verdict(tuple(Fault(kind, reason) for kind, reason in faults)) for faults in stored["faults"]
             )
             wrong = {}
             for place in stored["wrong"]:
@@ -78,9 +77,9 @@ class Records:
             "encoding": marks.encoding,
             "making": marks.making,
             "wrong": list(marks.wrong),
-            "faults": [list(zip(judgement.kinds, judgement.reasons)) for judgement in marks.judgements],
+            "faults": [judgement.faults for judgement in marks.judgements],
         }
-        write_whole(json.dumps(stored).encode(), str(self._file(name, task)))
+        write_output(json.dumps(stored).encode(), str(self._file(name, task)))
 
     def _file(self, name: str, task: Task) -> Path:
         return self.folder / f"{name.replace(' ', '-')}.{task}.json"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..toy.judge import KINDS
+from ..toy import FAULT_KINDS
 from .contact_sheet import sheet
 from .metrics import Score, Variant
 from .runner import Scores
@@ -73,10 +73,10 @@ def table(scores: Scores, facts: Mapping, about: Mapping, command: str) -> str:
     if scores.variants:
         lines += _variant_table(scores)
     lines += ["", "## What was wrong", "", "How many answers have a fault of a kind; some have several.", ""]
-    lines += _row("task", "wrong", *KINDS) + _row("---", *["---:"] * (1 + len(KINDS)))
+    lines += _row("task", "wrong", *FAULT_KINDS) + _row("---", *["---:"] * (1 + len(FAULT_KINDS)))
     for task, marks in main.marks.items():
         kinds = marks.kinds
-        lines += _row(task, marks.score.count - marks.score.right, *(kinds.get(kind, "") for kind in KINDS))
+        lines += _row(task, marks.score.count - marks.score.right, *(kinds.get(kind, "") for kind in FAULT_KINDS))
     lines += ["", "## How", "", f"- command: `{command}`"]
     for part, files in facts["model"].items():
         lines += [f"- {part}: {name}, sha256 {digest}" for name, digest in files.items()]

@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from ..model import Condition
 from ..pipeline import FlowInOnePipeline
 from ..prompts.spec import Task
 from ..sampling import SOLVERS, Velocity, draw_noise, guided_velocity, integrate
-from ..toy import SCENE_TASKS
-from ..toy.judge import Judgement
+from ..toy import SCENE_TASKS, Verdict
 from .judging import Examiners, results
 from .metrics import Marks, Setting, Variant
 from .records import Records
@@ -146,7 +146,9 @@ def runs_of(setting: Setting) -> int:
 
 def _still(setting: Setting) -> tuple[int, int]:
     network, picture = CountedNetwork(lambda x, *_: torch.zeros_like(x)), torch.zeros(1, 1)
-    velocity = CountedVelocity(guided_velocity(network, picture, torch.tensor([False]), setting.guidance))
+    velocity = CountedVelocity(
+        guided_velocity(network, Condition.prompt(picture, torch.tensor([False])), setting.guidance)
+    )
     integrate(velocity, picture, setting.solver, setting.steps)
     return velocity.calls, network.runs
 
@@ -168,8 +170,8 @@ class CountedNetwork:
     def __init__(self, network: Callable[..., Tensor], on_run: Callable[[int], None] = lambda count: None):
         self.network, self.on_run, self.runs = network, on_run, 0
 
-    def __call__(self, x: Tensor, *arguments: Tensor) -> Tensor:
-        result = self.network(x, *arguments)
+    def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        result = self.network(x, t, condition)
         self.runs += len(x)
         self.on_run(len(x))
         return result
@@ -259,14 +261,9 @@ class _Examination:
         device = self.pipeline.model.device
         source, image, bypass = (tensor.to(device) for tensor in (batch.source, batch.image, batch.bypass))
         bypass = torch.ones_like(bypass) if setting.bypass else bypass
-        dual = not (setting.bypass or batch.bypass.all())
-        network = CountedNetwork(
-            lambda x, t, latent, null, bypass: self.pipeline.model.velocity(
-                x, t, latent, null=null, bypass=bypass, dual=dual
-            ),
-            self.bar.update,
-        )
-        velocity = CountedVelocity(guided_velocity(network, image, bypass, setting.guidance))
+        network = CountedNetwork(self.pipeline.model.velocity, self.bar.update)
+        condition = Condition.prompt(image, bypass)
+        velocity = CountedVelocity(guided_velocity(network, condition, setting.guidance))
         latents = integrate(velocity, source, setting.solver, setting.steps)
         return self.pipeline.decode(latents), velocity.calls, network.runs
 
@@ -302,11 +299,9 @@ class _Examination:
         return _Encoded(source, image, torch.tensor(bypass), time.perf_counter() - began)
 
 
-def _settle(
-    pictures: list, judging: list, judgements: list[Judgement], kept: dict[int, Image.Image], keep: int
-) -> None:
+def _settle(pictures: list, judging: list, judgements: list[Verdict], kept: dict[int, Image.Image], keep: int) -> None:
     """Add a batch's judgements, and its wrong pictures to `kept` while they are fewer than `keep`."""
     for picture, judgement in zip(pictures, results(judging)):
-        if not judgement.success and len(kept) < keep:
+        if not judgement.correct and len(kept) < keep:
             kept[len(judgements)] = picture
         judgements.append(judgement)

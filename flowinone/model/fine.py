@@ -1,18 +1,37 @@
-"""The fine stage: a U of ConvNeXt-like blocks at the latent's own resolution, fed with every feature map of the coarse stage."""
+"""The fine stage: a U of ConvNeXt-like blocks at full latent resolution, fed with all feature maps of the coarse
+stage.
+"""
 
 import functools
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recomputed
+from torch.utils.checkpoint import checkpoint
 
 from ..config import FlowInOneConfig
-from .layers import GatedMLP, PatchEmbedding, VelocityHead, skip_denses, u_shaped
+from .layers import GatedMLP, PatchEmbedding, SkipConnections, VelocityHead, skip_denses
 from .time import TimeLayerNorm, Times, layer_norm
 
 
+def layer_norm_by_row(x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    """`layer_norm` of x [h, w, B, D], one row of cells at a time; without gradients it is done in place.
+
+    D is 66 feature maps here. All rows at once, in float32 and with their intermediates, would be most of the memory of
+    a forward pass. With gradients each row's norm is recomputed in the backward pass instead of being kept.
+    """
+    if torch.is_grad_enabled():
+        recomputed = functools.partial(checkpoint, layer_norm, use_reentrant=False, preserve_rng_state=False)
+        return torch.stack([recomputed(row, gain, offset) for row in x])
+    for row in x:
+        row.copy_(layer_norm(row, gain, offset))
+    return x
+
+
 class Upsample(nn.Module):
-    """Coarse features [h, w, B, D] -> [B, h·p, w·p, d]; each coarse cell becomes a p x p patch, row-major."""
+    """Coarse features [h, w, B, D] -> [B, h·p, w·p, d]; each coarse cell becomes a p x p patch, row-major.
+
+    In inference it overwrites its input.
+    """
 
     def __init__(self, width_in: int, width_out: int, patch: int, *, dtype=None, device=None, operations=nn):
         super().__init__()
@@ -21,27 +40,16 @@ class Upsample(nn.Module):
         self.projection = operations.Linear(width_in, width_out * patch * patch, dtype=dtype, device=device)
         self.norm_out = TimeLayerNorm(width_out, dtype, device)
 
-    def forward(self, features: Tensor, times: Times, frugal: bool = True) -> Tensor:
-        """`frugal` is `VelocityNetwork`'s; it overwrites the features where no gradients are wanted."""
-        cells = self.projection(self._normed(features, times, frugal))
-        cells = cells.unflatten(-1, (self.patch, self.patch, -1)).permute(2, 0, 3, 1, 4, 5)  # [B, h, p, w, p, d]
+    def forward(self, maps: Tensor, times: Times) -> Tensor:
+        maps = layer_norm_by_row(maps, self.norm_in.weight(times), self.norm_in.bias(times))
+        cells = self.projection(maps).unflatten(-1, (self.patch, self.patch, -1))  # [h, w, B, p, p, d]
+        cells = cells.permute(2, 0, 3, 1, 4, 5)  # [B, h, p, w, p, d]
         return self.norm_out(cells.flatten(3, 4).flatten(1, 2), times)
-
-    def _normed(self, features: Tensor, times: Times, frugal: bool) -> Tensor:
-        gain, offset = self.norm_in.weight(times), self.norm_in.bias(times)  # [B, D]
-        # D is 66 feature maps together: in float32, and with what the norm is made of, they would be most of the memory that an
-        # evaluation needs. So only one row of cells is normed at a time, in place, or once more when its gradients are made.
-        if not frugal:
-            return layer_norm(features, gain, offset)
-        if torch.is_grad_enabled():
-            again = functools.partial(recomputed, layer_norm, use_reentrant=False, preserve_rng_state=False)
-            return torch.stack([again(row, gain, offset) for row in features])
-        for row in features:
-            row.copy_(layer_norm(row, gain, offset))
-        return features
 
 
 class FineBlock(nn.Module):
+    """Depthwise convolution, then gated MLP, both with a residual; x [B, H, W, D]."""
+
     def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn):
         super().__init__()
         width, kernel = config.fine_width, config.fine_kernel
@@ -56,6 +64,8 @@ class FineBlock(nn.Module):
 
 
 class FineStage(nn.Module):
+    """Latents and what `upsample` makes of the coarse stage's feature maps -> velocity."""
+
     def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn):
         super().__init__()
         factory = dict(dtype=dtype, device=device, operations=operations)
@@ -67,6 +77,10 @@ class FineStage(nn.Module):
         self.output_layer = VelocityHead(width, config.latent_channels, **factory)
 
     def forward(self, x: Tensor, times: Times, upsampled: Tensor) -> Tensor:
-        """Velocity [B, C, H, W] at x [B, C, H, W], given what `upsample` made of the coarse stage, [B, H, W, d]."""
-        features = u_shaped(self.input_layer(x) + upsampled, self.blocks, self.skip_denses, times)
+        """Velocity [B, C, H, W] at x [B, C, H, W], given the upsampled coarse features [B, H, W, d]."""
+        features = self.input_layer(x) + upsampled  # [B, H, W, d]
+        skips = SkipConnections(self.skip_denses, len(self.blocks))
+        for number, block in enumerate(self.blocks):
+            features = block(skips.merge(number, features), times)
+            skips.store(number, features)
         return self.output_layer(features, times)

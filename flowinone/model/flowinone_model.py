@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import FlowInOneConfig
+from .condition import Condition
 from .names import TRAINING_ONLY, native_name
 from .prompt_encoder import PromptEncoder
 from .velocity import VelocityNetwork
@@ -24,17 +25,19 @@ class FlowInOneModel(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, Tensor], **overrides) -> "FlowInOneModel":
-        """Build the network that `state_dict` describes and give it those very tensors (no copy; their dtype and device stay).
+        """Build the network that `state_dict` describes and give it those very tensors (no copy; their dtype and device
+        stay).
 
-        Names may be the public checkpoint's or this package's. `overrides` are `FlowInOneConfig` fields, for the head counts
-        that shapes cannot tell. Training-only tensors (`open_clip*`) are left out.
-        Raises ValueError for missing, unknown or misshapen tensors, naming the first few.
+        Names may be the public checkpoint's or this package's. `overrides` are `FlowInOneConfig` fields, for the head
+        counts that shapes cannot tell. Training-only tensors (`open_clip*`) are left out. Raises ValueError for
+        missing, unknown or misshapen tensors, naming the first few.
         """
         native = native_tensors(state_dict)
         for name, tensor in native.items():
             if tensor.is_floating_point() and tensor.element_size() < 2:
                 raise ValueError(
-                    f"{name} is {tensor.dtype}, which torch cannot compute with; load the file with dtype=torch.bfloat16"
+                    f"{name} is {tensor.dtype}, which torch cannot compute with; "
+                    "load the file with dtype=torch.bfloat16"
                 )
         config = FlowInOneConfig.from_shapes({name: tensor.shape for name, tensor in native.items()}, **overrides)
         model = cls.without_memory(config)
@@ -66,50 +69,36 @@ class FlowInOneModel(nn.Module):
         """
         return self.prompt_encoder(tokens.to(self.device, self.dtype))
 
-    def velocity(
-        self,
-        x: Tensor,
-        t: Tensor,
-        image_latent: Tensor,
-        *,
-        null: Tensor,
-        bypass: Tensor,
-        dual: bool | None = None,
-        return_coarse: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    def velocity(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Velocity [B, C, H, W], in x's dtype, of latents x [B, C, H, W] at times t [B] in 0..1 (0 source, 1 image).
 
-        `image_latent` [B, C, H, W] is the prompt image through the autoencoder; `null` [B] bool picks the unconditional branch,
-        `bypass` [B] bool turns the dual path off. `dual` is whether any sample takes it: callers who know spare the device the pause of
-        being asked. With `return_coarse` also the coarse velocity [B, C, H/2, W/2] of the training loss.
         Raises ValueError for shapes that do not fit each other or this checkpoint.
         """
+        # Called as a module, so that `velocity_network.compile()` takes effect.
+        return self.velocity_network(*self._inputs(x, t, condition)).to(x.dtype)
+
+    def both_velocities(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """`velocity`, and the coarse velocity [B, C, H/2, W/2] that the training loss reads as well."""
+        fine, coarse = self.velocity_network.both_velocities(*self._inputs(x, t, condition))
+        return fine.to(x.dtype), coarse.to(x.dtype)
+
+    def _inputs(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor, Condition]:
+        """The same, checked, on this model's device and in its dtype."""
         batch = x.shape[0]
         expected = (batch, *self.velocity_network.config.latent_shape)
-        for name, latent in (("x", x), ("image_latent", image_latent)):
+        for name, latent in (("x", x), ("image_latent", condition.image_latent)):
             if latent.shape != expected:
                 raise ValueError(f"{name} has shape {tuple(latent.shape)}; expected {expected}")
-        for name, vector in (("t", t), ("null", null), ("bypass", bypass)):
+        for name, vector in (("t", t), ("null", condition.null), ("bypass", condition.bypass)):
             if vector.shape != (batch,):
                 raise ValueError(f"{name} has shape {tuple(vector.shape)}; expected ({batch},)")
-        device, dtype = self.device, self.dtype
-        inputs = (
-            x.to(device, dtype),
-            t.to(device),
-            image_latent.to(device, dtype),
-            null.to(device, torch.bool),
-            bypass.to(device, torch.bool),
-            dual,
-        )
-        if return_coarse:
-            velocity, coarse = self.velocity_network.both_velocities(*inputs)
-            return velocity.to(x.dtype), coarse.to(x.dtype)
-        # As a module, so that `velocity_network.compile()` has its effect.
-        return self.velocity_network(*inputs).to(x.dtype)
+        return x.to(self.device, self.dtype), t.to(self.device), condition.to(self.device, self.dtype)
 
 
 def native_tensors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inference tensors of a checkpoint under this package's names. Raises ValueError for names that are not FlowInOne's."""
+    """The inference tensors of a checkpoint under this package's names. Raises ValueError for names that are not
+    FlowInOne's.
+    """
     native, unknown = {}, []
     for name, tensor in state_dict.items():
         if name.startswith(TRAINING_ONLY):
@@ -121,7 +110,8 @@ def native_tensors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             native[renamed] = tensor
     if unknown:
         raise ValueError(
-            f"{len(unknown)} tensors are no part of FlowInOne, the first {', '.join(unknown[:3])}; expected keys such as stages.0.* and context_encoder.*"
+            f"{len(unknown)} tensors are no part of FlowInOne, the first {', '.join(unknown[:3])}; "
+            "expected keys such as stages.0.* and context_encoder.*"
         )
     return native
 

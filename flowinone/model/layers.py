@@ -1,6 +1,7 @@
-"""Pieces that both stages of the velocity network are made of."""
+"""Layers that both stages of the velocity network are built from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +9,18 @@ from torch.nn import functional as F
 
 from .time import TimeLayerNorm, TimeRMSNorm, Times
 
+Attention = Callable[..., Tensor]
+"""`attention(query, key, value, heads, transformer_options=...)`: [B, N, D], [B, M, D], [B, M, D] -> [B, N, D].
 
-def attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """Softmax attention at 1/sqrt(head width): query [B, N, D], key and value [B, M, D] -> [B, N, D]."""
+ComfyUI's `optimized_attention` is one; in the library it is `sdpa`."""
+TransformerOptions = Mapping[str, Any]
+"""What ComfyUI hands down to a model's blocks and attention; empty in the library, where nothing reads it."""
+
+
+def sdpa(
+    query: Tensor, key: Tensor, value: Tensor, heads: int, transformer_options: TransformerOptions | None = None
+) -> Tensor:
+    """Softmax attention at 1/sqrt(head width) by torch: query [B, N, D], key and value [B, M, D] -> [B, N, D]."""
     query, key, value = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (query, key, value))
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(-2)
 
@@ -18,7 +28,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
 class Positions(nn.Module):
     """Adds a learned table's row-major entries to the positions of tokens [B, S, S, D].
 
-    A module of its own, as ComfyUI moves and patches only the parameters of modules without children.
+    A module of its own, because ComfyUI moves and patches only the parameters of modules without children.
     """
 
     def __init__(self, size: int, width: int, dtype=None, device=None):
@@ -39,12 +49,12 @@ class PatchEmbedding(nn.Module):
         self.positions = Positions(size, width, dtype, device)
 
     def forward(self, latent: Tensor) -> Tensor:
-        # Linear layers copy their weights for every row of what is in another order of memory.
+        # Contiguous: a linear layer on a strided input copies its weights for every row.
         return self.positions(self.projection(latent).permute(0, 2, 3, 1).contiguous())
 
 
 class GatedMLP(nn.Module):
-    """Pre-norm update `w2(gelu(w0(n)) · w1(n))` of x [B, ..., D]; the residual is the caller's."""
+    """Pre-norm update `w2(gelu(w0(n)) · w1(n))` of x [B, ..., D]; the caller adds the residual."""
 
     def __init__(self, width: int, hidden: int, *, dtype=None, device=None, operations=nn):
         super().__init__()
@@ -70,30 +80,28 @@ class VelocityHead(nn.Module):
         return self.conv(self.norm(x, times).permute(0, 3, 1, 2))
 
 
-def u_shaped(
-    features: Tensor,
-    blocks: nn.ModuleList,
-    merges: nn.ModuleList,
-    *context,
-    keep: Callable[[Tensor], Tensor] = lambda features: features,
-) -> Tensor:
-    """The features [..., D] after the last block of a U, whose outgoing blocks first merge their mirrored blocks' outputs.
-
-    `keep` is given the features after every block, and gives what the mirrored block is to merge, the same values.
-    """
-    mirrored = []
-    half = len(merges)
-    for number, block in enumerate(blocks):
-        merge = number - (len(blocks) - half)
-        if merge >= 0:
-            features = merges[merge](torch.cat([features, mirrored.pop()], dim=-1))
-        features = block(features, *context)
-        kept = keep(features)
-        if number < half:
-            mirrored.append(kept)
-    return features
-
-
 def skip_denses(width: int, blocks: int, *, dtype=None, device=None, operations=nn) -> nn.ModuleList:
-    """The layers that merge a U's mirrored features, one for each block of its outgoing half."""
+    """The layers of a U of `blocks` blocks that merge skip connections: one for each block of the decoding half."""
     return nn.ModuleList(operations.Linear(2 * width, width, dtype=dtype, device=device) for _ in range(blocks // 2))
+
+
+class SkipConnections:
+    """The U's skip connections during one forward pass: what the encoding half leaves, the decoding half merges in
+    reverse.
+    """
+
+    def __init__(self, merges: nn.ModuleList, blocks: int):
+        self.merges, self.first_decoding = merges, blocks - len(merges)
+        self.stored: list[Tensor] = []
+
+    def merge(self, number: int, features: Tensor) -> Tensor:
+        """The input of block `number` [B, ..., D]: in the decoding half with its mirrored block's output merged in."""
+        if number < self.first_decoding:
+            return features
+        merge = self.merges[number - self.first_decoding]
+        return merge(torch.cat([features, self.stored.pop()], dim=-1))
+
+    def store(self, number: int, features: Tensor) -> None:
+        """Take the output of block `number` [B, ..., D]; those of the encoding half are kept for `merge`."""
+        if number < len(self.merges):
+            self.stored.append(features)

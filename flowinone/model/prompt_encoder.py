@@ -1,4 +1,6 @@
-"""The prompt encoder: vision tokens -> where the flow starts (paper: the text-image VAE; upstream: `context_encoder`)."""
+"""The prompt encoder: vision tokens -> source latent, where the flow starts (paper: text-image VAE; upstream:
+`context_encoder`).
+"""
 
 import math
 
@@ -6,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import FlowInOneConfig
-from .layers import attention
+from .layers import Attention, sdpa
 
 
 class StdNorm(nn.Module):
@@ -25,19 +27,21 @@ class StdNorm(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    def __init__(self, width: int, heads: int, *, dtype=None, device=None, operations=nn):
+    """Self-attention over tokens [B, N, D], without norm and residual."""
+
+    def __init__(self, width: int, heads: int, *, dtype=None, device=None, operations=nn, attention: Attention = sdpa):
         super().__init__()
-        self.heads = heads
+        self.heads, self.attention = heads, attention
         self.query, self.key, self.value, self.dense = (
             operations.Linear(width, width, dtype=dtype, device=device) for _ in range(4)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dense(attention(self.query(x), self.key(x), self.value(x), self.heads))
+        return self.dense(self.attention(self.query(x), self.key(x), self.value(x), self.heads))
 
 
 class ContextLayer(nn.Module):
-    """Post-norm transformer layer; with `reduced_width` a linear map to that width follows."""
+    """Post-norm transformer layer; with `reduced_width` a linear layer to that width follows."""
 
     def __init__(
         self,
@@ -49,45 +53,46 @@ class ContextLayer(nn.Module):
         dtype=None,
         device=None,
         operations=nn,
+        attention: Attention = sdpa,
     ):
         super().__init__()
         factory = dict(dtype=dtype, device=device)
-        self.attention = MultiHeadAttention(width, heads, operations=operations, **factory)
+        self.attention = MultiHeadAttention(width, heads, operations=operations, attention=attention, **factory)
         self.attention_norm = StdNorm(width, **factory)
         self.feed_forward = nn.Sequential(
             operations.Linear(width, hidden, **factory), nn.ReLU(), operations.Linear(hidden, width, **factory)
         )
         self.feed_forward_norm = StdNorm(width, **factory)
+        self.reduction = nn.Identity()
         if reduced_width is not None:
             self.reduction = operations.Linear(width, reduced_width, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.attention_norm(x + self.attention(x))
         x = self.feed_forward_norm(x + self.feed_forward(x))
-        return self.reduction(x) if hasattr(self, "reduction") else x
+        return self.reduction(x)
 
 
 class PromptEncoder(nn.Module):
-    """Vision tokens [B, N, D] -> mean and log-variance of the source latent, [B, C, H, W] each, in float32."""
+    """Vision tokens [B, N, D] -> mean and log-variance of the source latent, [B, C, H, W] each, in float32.
 
-    def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn):
+    Raises ValueError if the tokens' count or width is not the one that the configuration has.
+    """
+
+    def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn, attention: Attention = sdpa):
         super().__init__()
         self.config = config
         factory = dict(dtype=dtype, device=device)
+        layer = dict(operations=operations, attention=attention, **factory)
+        heads, hidden = config.context_heads, config.context_mlp_width
         self.adapter = operations.Linear(config.token_width, config.context_width, **factory)
         self.token_compressor = operations.Linear(config.token_count, config.context_length, **factory)
         self.layers = nn.ModuleList(
-            ContextLayer(
-                config.context_width, config.context_heads, config.context_mlp_width, operations=operations, **factory
-            )
-            for _ in range(config.context_layers)
+            ContextLayer(config.context_width, heads, hidden, **layer) for _ in range(config.context_layers)
         )
         widths = (config.context_width, *config.reduced_widths)
         self.reduction_layers = nn.ModuleList(
-            ContextLayer(
-                width, config.context_heads, config.context_mlp_width, reduced, operations=operations, **factory
-            )
-            for width, reduced in zip(widths, widths[1:])
+            ContextLayer(width, heads, hidden, reduced, **layer) for width, reduced in zip(widths, widths[1:])
         )
         self.head = operations.Linear(config.context_length * widths[-1], 2 * math.prod(config.latent_shape), **factory)
 

@@ -1,7 +1,8 @@
 """Parameters and norms that are functions of time.
 
-The network never sees t but `tau = 1 - 2t`, which falls from 1 at the source to -1 at the image. It is passed down as `Times`.
-Everything here computes in float32 whatever the weights' dtype, so that 16-bit checkpoints lose no more than their storage did.
+The network sees `tau = 1 - 2t` instead of t: it falls from 1 at the source to -1 at the image, and is passed down as
+`Times`. Everything here is computed in float32 whatever the weights' dtype, so that 16-bit checkpoints lose no more
+than their storage did.
 """
 
 from collections.abc import Sequence
@@ -17,9 +18,10 @@ def network_time(t: Tensor) -> Tensor:
 
 
 class Times:
-    """tau [B] of a batch, and what `parameters` are then: made for all of them at once.
+    """tau [B] of a batch, and the values of `parameters` at these times, all computed in one go.
 
-    One by one they would be most of what a GPU is asked to start: a network has several hundred, each of about ten small operations.
+    A network has several hundred of them, each about ten small operations: one by one they would be most of its kernel
+    launches.
     """
 
     def __init__(self, tau: Tensor, parameters: "Sequence[TimeDependentParameter]" = ()):
@@ -34,7 +36,7 @@ class Times:
 
 
 class TimeDependentParameter(nn.Module):
-    """A learned vector that moves from `param1` to `param0` as tau grows, elementwise along a logistic curve."""
+    """A learned vector that moves from `param1` to `param0` as tau grows, elementwise on a logistic curve."""
 
     def __init__(self, width: int, dtype=None, device=None):
         super().__init__()
@@ -44,7 +46,7 @@ class TimeDependentParameter(nn.Module):
         self.nodecay_bias = nn.Parameter(torch.zeros(width, dtype=dtype, device=device))
 
     def forward(self, times: Times) -> Tensor:
-        """Float32 values [B, width] at those times."""
+        """Float32 values [B, width] at these times."""
         known = times.values.get(self)
         return _on_curve(times.tau, *self.vectors(times.tau.device)) if known is None else known
 
@@ -71,7 +73,7 @@ class TimeRMSNorm(nn.Module):
         self.scale = TimeDependentParameter(width, dtype, device)
 
     def forward(self, x: Tensor, times: Times) -> Tensor:
-        # The epsilon, outside of the root, becomes its square inside: all the same but for an x that is nearly nothing.
+        # Upstream adds 1e-8 outside of the root. Its square inside differs only where x is nearly zero.
         normed = F.rms_norm(x.float(), x.shape[-1:], eps=1e-16)
         return (_over_positions(self.scale(times), x) * normed).to(x.dtype)
 

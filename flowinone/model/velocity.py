@@ -5,59 +5,54 @@ from torch import Tensor, nn
 
 from ..config import FlowInOneConfig
 from .coarse import CoarseStage
+from .condition import Condition
 from .fine import FineStage
+from .layers import Attention, TransformerOptions, sdpa
 from .time import TimeDependentParameter, Times, network_time
 
 
 class VelocityNetwork(nn.Module):
-    """Two stages: a transformer on 2x2 patches and, on its features, a ConvNeXt at full latent resolution (paper, section 4)."""
+    """Two resolutions: a transformer on 2x2 patches and, on its features, a ConvNeXt on the latent's pixels (paper,
+    section 4).
 
-    frugal = True
-    """False: every feature map is kept, and the norm between the stages made of all at once, as the public implementation has it.
-
-    The velocities are the same; it is there to measure what is saved.
+    `operations` provides Linear and Conv2d, `attention` the attention function (`layers.Attention`).
     """
 
-    def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn):
+    coarse_class = CoarseStage
+
+    def __init__(self, config: FlowInOneConfig, *, dtype=None, device=None, operations=nn, attention: Attention = sdpa):
         super().__init__()
         self.config = config
-        self.coarse = CoarseStage(config, dtype=dtype, device=device, operations=operations)
+        self.coarse = self.coarse_class(config, dtype=dtype, device=device, operations=operations, attention=attention)
         self.fine = FineStage(config, dtype=dtype, device=device, operations=operations)
         self.time_dependent = [module for module in self.modules() if isinstance(module, TimeDependentParameter)]
 
     def forward(
-        self, x: Tensor, t: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor, dual: bool | None = None
+        self, x: Tensor, t: Tensor, condition: Condition, transformer_options: TransformerOptions | None = None
     ) -> Tensor:
-        """Velocity [B, C, H, W] in x's dtype; see `FlowInOneModel.velocity`."""
-        velocity, _ = self.both_velocities(x, t, image_latent, null, bypass, dual, coarse=False)
-        return velocity
-
-    def both_velocities(
-        self,
-        x: Tensor,
-        t: Tensor,
-        image_latent: Tensor,
-        null: Tensor,
-        bypass: Tensor,
-        dual: bool | None = None,
-        coarse: bool = True,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Fine [B, C, H, W] and, where `coarse` asks for it, coarse velocity [B, C, H/2, W/2]."""
+        """Velocity [B, C, H, W], in x's dtype, of latents x [B, C, H, W] at times t [B] in 0..1 (0 source, 1 image)."""
         times = Times(network_time(t), self.time_dependent)
-        result, maps = self.coarse(x, times, image_latent, null, bypass, dual, self.frugal)
-        upsampled = self.fine.upsample(maps, times, self.frugal)
-        # The fine stage needs their memory.
-        del maps
-        velocity = self.fine(x, times, upsampled)
-        return velocity, self.coarse.velocity(result, times) if coarse else None
+        _, maps = self.coarse(x, times, condition, transformer_options or {})  # [h, w, B, 66·D]
+        upsampled = self.fine.upsample(maps, times)  # [B, H, W, d]
+        del maps  # the fine stage needs their memory
+        return self.fine(x, times, upsampled)
+
+    def both_velocities(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """The fine velocity [B, C, H, W], as `forward` gives it, and the coarse one [B, C, H/2, W/2] of the training
+        loss.
+        """
+        times = Times(network_time(t), self.time_dependent)
+        features, maps = self.coarse(x, times, condition, {})
+        velocity = self.fine(x, times, self.fine.upsample(maps, times))
+        return velocity, self.coarse.velocity(features, times)
 
 
 def activation_bytes(config: FlowInOneConfig, dtype: torch.dtype) -> int:
-    """Bytes that one evaluation needs at its peak for each sample, beside weights and inputs, where no gradients are wanted.
+    """Peak bytes of one forward pass without gradients for each sample, beyond weights and inputs.
 
-    That is in the coarse stage: its feature maps, the values of all time-dependent parameters, and beside them a block at work, its attention by plain products, as it is where
-    nothing better is at hand. In networks of other proportions it may be the norm of a row of the maps, or a block of the fine stage
-    with the features that wait for mirrored blocks.
+    The peak is in the coarse stage: its feature maps, the values of all time-dependent parameters, and one block at
+    work, with attention by plain matrix products, the costliest kind. In networks of other proportions it can be the
+    norm of a row of the maps, or a block of the fine stage with the features that its skip connections hold.
     """
     tokens, pixels, size = config.coarse_size**2 + 1, config.latent_size**2, dtype.itemsize
     result = tokens * config.coarse_width * size

@@ -1,6 +1,6 @@
-"""The visual prompt language: what is said to the model, as data, as a JSON document and as the picture that it reads.
+"""The visual prompt language: prompts as data, as JSON documents, and rendered as the prompt images the model reads.
 
-`tasks` has a function for each task that the model was trained on, `render` draws what they return.
+`tasks` has a constructor of prompts for each task that the model was trained on; `render` draws what they return.
 """
 
 from . import tasks

@@ -1,4 +1,4 @@
-"""Which characters a font file has glyphs for: Pillow draws a box, or nothing, for the others without a word."""
+"""Which characters a font file has glyphs for; Pillow silently draws a box or nothing for the others."""
 
 import functools
 import struct
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 
 class MissingGlyphsWarning(UserWarning):
-    """Text with characters that no font at hand can draw; `characters` are those, in the text's order."""
+    """Text has `characters`, in this order, that neither its font nor the bundled one has."""
 
     def __init__(self, characters: Iterable[str]):
         self.characters = tuple(characters)
         shown = ", ".join(f"{character} (U+{ord(character):04X})" for character in self.characters[:12])
         more = f" and {len(self.characters) - 12} more" if len(self.characters) > 12 else ""
-        super().__init__(f"no glyph for {shown}{more}: empty boxes stand in; choose a font file that has them")
+        super().__init__(f"no glyph for {shown}{more}: they are drawn as empty boxes; choose a font file that has them")
 
 
 @functools.lru_cache(maxsize=32)
@@ -33,7 +33,7 @@ def characters_of(path: str) -> frozenset[int] | None:
 
 
 def is_visible(character: str) -> bool:
-    """Whether a character needs a glyph at all; spaces, joiners, variation selectors and their like do not."""
+    """Whether a character needs a glyph; spaces, joiners, variation selectors and control characters do not."""
     return (
         unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp") and not 0xFE00 <= ord(character) <= 0xFE0F
     )
@@ -71,7 +71,7 @@ def _format_4(data: bytes, table: int) -> set[int]:
             glyph = code
             if offset:
                 glyph = struct.unpack_from(">H", data, offsets_at + 2 * number + offset + 2 * (code - first))[0]
-            # Glyph 0 is the box itself; the delta is not added to a zero that was looked up.
+            # Glyph 0 is the font's box for missing characters; the delta is not added to a 0 that was looked up.
             if (glyph or not offset) and (glyph + delta) & 0xFFFF:
                 found.add(code)
     return found

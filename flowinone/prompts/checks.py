@@ -1,4 +1,4 @@
-"""What may stand in a visual prompt's fields, and the error that says what may not."""
+"""Validating the fields of visual prompts, and the error for invalid ones."""
 
 import math
 import re
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from PIL import ImageColor
 
+# Limits of a prompt: what can be drawn, and read by the canvas, in a moment.
 MAX_MARKS = 200
 MAX_POINTS = 20_000
 MAX_STROKES = 300
@@ -16,17 +17,23 @@ UNITS = 512
 """Units of length along the canvas's side; see `spec`."""
 
 Point = tuple[float, float]
+"""x and y."""
+Area = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
 
 
 class PromptError(ValueError):
-    """A visual prompt that cannot be; `field` is the path of what is wrong (`marks[2].points[0]`), the message says what and the remedy."""
+    """An invalid visual prompt.
+
+    `field` is the path of the invalid field (`marks[2].points[0]`), `problem` says what is wrong and what to do.
+    """
 
     def __init__(self, field: str, problem: str):
         self.field, self.problem = field, problem
         super().__init__(f"{field}: {problem}" if field else problem)
 
     def within(self, parent: str) -> "PromptError":
-        """The same error, seen from the document that `parent` is a path in."""
+        """The same error with a path that starts at `parent`."""
         joint = "" if not self.field or self.field.startswith("[") else "."
         return PromptError(f"{parent}{joint}{self.field}", self.problem)
 
@@ -73,18 +80,20 @@ def check_text(field: str, text: str, empty: bool = False) -> None:
     if len(text) > MAX_TEXT:
         raise PromptError(field, f"has {len(text):,} characters; at most {MAX_TEXT:,} can be laid out")
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise PromptError(field, "holds half a character (a lone surrogate); write it anew")
+        raise PromptError(field, "holds half a character (a lone surrogate); type it again")
 
 
 def check_color(field: str, color: str, auto: bool = False) -> None:
     if auto and color == AUTO:
         return
-    # Pillow also reads rgb(…) and hsl(…) forms; one way to write a colour is enough for a document.
+    # Pillow also parses rgb(…) and hsl(…), which documents do not need.
     if isinstance(color, str) and (
         re.fullmatch(r"#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", color) or color.lower() in ImageColor.colormap
     ):
         return
-    raise PromptError(field, f"is {_short(color)}, no colour; write #rrggbb or a CSS name{' or auto' if auto else ''}")
+    raise PromptError(
+        field, f"is {_short(color)}, not a colour; write #rrggbb or a CSS name{' or auto' if auto else ''}"
+    )
 
 
 def check_flag(field: str, value: bool) -> None:

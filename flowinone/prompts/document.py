@@ -1,12 +1,16 @@
-"""A visual prompt as a JSON document, and back.
+"""Visual prompts as JSON documents: writing, reading, and the JSON Schema.
 
     {"version": 1, "task": "text_box", "bypass": false,
      "canvas": {"type": "photo", …},
      "marks": [{"type": "box", "area": [0.2, 0.3, 0.5, 0.6], "label": "put a blue jay", …}]}
 
-Objects have the fields of the dataclasses in `spec`, and canvases and marks a `type` besides. Fields with a default may be
-left out; a `style` that is given in part keeps the rest of the style that its mark has by default. What is written holds every
-field, so that it looks the same when defaults have changed. The photo travels beside the document.
+Objects have the fields of the dataclasses in `spec`; canvases and marks also have a `type`. Fields with a default may
+be left out. A `style` with some of its fields keeps the rest of its mark's default style. Written documents hold every
+field, so that a prompt looks the same when defaults have changed. The photo is not part of the document.
+
+Decoding does not use pydantic: it accepts repeated names and numbers of 400 digits, turns 1 into 1.0, has no partial
+`style`, and describes paths and faults in its own words. Most of this code would remain to make up for that. Its JSON
+Schema has keywords that the canvas, which checks documents too, does not know.
 """
 
 import dataclasses
@@ -17,18 +21,15 @@ import json
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from .checks import MAX_MARKS, MAX_POINTS, MAX_TEXT, PromptError, check_choice
 from .spec import CANVAS_TYPES, MARK_TYPES, VERSION, VisualPrompt
 
 MAX_CHARACTERS = 4_000_000
-"""Of a document's text, or its bytes; every prompt within the other limits fits."""
+"""Limit of a document's text or bytes; every prompt within the other limits fits."""
 
 _TYPES = {kind: name for name, kind in (CANVAS_TYPES | MARK_TYPES).items()}
-
-_UPGRADES: dict[int, Callable[[dict], dict]] = {}
-"""From the number of a version to what makes a document of that version one of the next."""
 
 
 def to_document(prompt: VisualPrompt) -> dict:
@@ -37,10 +38,10 @@ def to_document(prompt: VisualPrompt) -> dict:
 
 
 def from_document(document: dict) -> VisualPrompt:
-    """The prompt. Raises PromptError, which names the field, for all but documents of this version and earlier ones."""
+    """The prompt. Raises PromptError, which names the field, for anything but a valid document of this version."""
     try:
-        current = _upgraded(_checked(dict, document))
-        return _decode_object({name: value for name, value in current.items() if name != "version"}, VisualPrompt)
+        _check_version(_checked(dict, document))
+        return _decode_object({name: value for name, value in document.items() if name != "version"}, VisualPrompt)
     except PromptError as error:
         raise (error if error.field else error.within("document")) from None
 
@@ -51,7 +52,7 @@ def dumps(prompt: VisualPrompt, indent: int | None = None) -> str:
 
 
 def loads(text: str | bytes) -> VisualPrompt:
-    """The prompt of JSON text, in UTF-8 if it is bytes. Raises PromptError as `from_document`, and for what is no JSON."""
+    """The prompt in JSON text, or its bytes in UTF-8. Raises PromptError as `from_document`, and for invalid JSON."""
     document = _parsed(text)
     if isinstance(document, list):
         raise PromptError("document", f"is a list of {len(document)}, the prompts of a batch; give one of them")
@@ -59,14 +60,17 @@ def loads(text: str | bytes) -> VisualPrompt:
 
 
 def dumps_many(prompts: Sequence[VisualPrompt], indent: int | None = None) -> str:
-    """The documents of several prompts as a JSON list; of prompts that are all the same, the one document."""
+    """The documents of several prompts as a JSON list, or one document if all prompts are the same."""
     if all(prompt == prompts[0] for prompt in prompts):
         return dumps(prompts[0], indent)
     return json.dumps([to_document(prompt) for prompt in prompts], indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def loads_many(text: str | bytes, count: int) -> list[VisualPrompt]:
-    """`count` prompts of JSON text that holds one document for all of them, or a list of as many. Raises PromptError as `loads`."""
+    """`count` prompts from JSON text that holds one document for all of them, or a list of that many.
+
+    Raises PromptError as `loads`, and for a list of another length.
+    """
     parsed = _parsed(text)
     if not isinstance(parsed, list):
         return [from_document(parsed)] * count
@@ -99,9 +103,10 @@ def _parsed(text: str | bytes) -> object:
 
 
 def json_schema() -> dict:
-    """The JSON Schema (draft 2020-12) of the documents that this version writes.
+    """The JSON Schema (draft 2020-12) of documents.
 
-    It has the fields, types, choices, lengths and the bounds of positions. Reading checks more, such as sizes and colours.
+    It has the fields, types, choices, lengths and the bounds of positions. Reading also checks sizes, colours and the
+    limits of the whole prompt.
     """
     definitions = {}
     schema = _object_schema(VisualPrompt, definitions)
@@ -116,24 +121,18 @@ def json_schema() -> dict:
     }
 
 
-def _upgraded(
-    document: dict, latest: int = VERSION, upgrades: Mapping[int, Callable[[dict], dict]] = _UPGRADES
-) -> dict:
-    """The document as version `latest` has it."""
+def _check_version(document: dict) -> None:
     if "version" not in document:
-        raise PromptError("version", f"is missing; this FlowInOne writes {latest}")
+        raise PromptError("version", f"is missing; this FlowInOne writes {VERSION}")
     version = document["version"]
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise PromptError("version", f"is {_called(version)}; expected a whole number from 1 to {latest}")
-    if version > latest:
+        raise PromptError("version", f"is {_called(version)}; expected a whole number from 1 to {VERSION}")
+    if version > VERSION:
         raise PromptError("version", f"is {_called(version)}, written by a newer FlowInOne; update to read it")
-    for number in range(version, latest):
-        document = upgrades[number](document)
-    return document
 
 
 class _Repeating(dict):
-    """A JSON object in which a name stands twice, for the reader, which knows where it is, to refuse."""
+    """A JSON object with a repeated name, refused by `_checked`, whose caller knows the object's path."""
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict:
@@ -147,11 +146,12 @@ def _first_repeated(pairs: list[tuple[str, object]]) -> str:
 
 
 def _whole_number(digits: str) -> int | float:
-    # Python refuses to read thousands of digits as an int; as a float they are a number that is out of bounds.
+    # Python refuses to parse an int of thousands of digits; a float of them is a number out of bounds.
     return int(digits) if len(digits) <= 20 else float(digits)
 
 
 def encoded(value: object) -> object:
+    """A value of a prompt as JSON has it: objects with their `type`, tuples as lists."""
     if dataclasses.is_dataclass(value):
         fields = {field.name: encoded(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": _TYPES[type(value)], **fields} if type(value) in _TYPES else fields
@@ -162,7 +162,7 @@ _hints = functools.cache(typing.get_type_hints)
 
 
 def _decode(value: object, hint: object, default: object = None) -> object:
-    """`value` as the type hint has it. Errors name the field as seen from the value."""
+    """`value` as the type hint demands. Errors have paths relative to the value."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         return _decode_list(value, arguments)
@@ -207,12 +207,12 @@ def _decode_one_of(value: object, kinds: dict[str, type]) -> object:
 
 
 def _decode_object(value: object, kind: type, default: object = None) -> object:
-    """An object of dataclass `kind`; what `value` leaves out is `default`'s, or else the class's."""
+    """An instance of the dataclass `kind`; fields that `value` leaves out are `default`'s, or else the class's."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
     given = {}
     for name, part in _checked(dict, value).items():
         if name not in fields:
-            raise PromptError(_path(name), f"is no field here; {_nearest(name, fields)}")
+            raise PromptError(_path(name), f"is not a field here; {_nearest(name, fields)}")
         try:
             given[name] = _decode(part, _hints(kind)[name], fields[name].default)
         except PromptError as error:
@@ -229,9 +229,9 @@ _EXPECTED = {dict: "an object", list: "a list", str: "text", bool: "true or fals
 
 
 def _checked(kind: type, value: object) -> object:
-    """`value`, if it is what JSON has for `kind`: an int is a number too, a bool is not, and tuples are lists."""
+    """`value`, if it is what JSON has for `kind`: an int is a number too, a bool is not, and a tuple is a list."""
     if isinstance(value, _Repeating):
-        raise PromptError(_path(value["repeated"]), "stands twice in one object; keep one")
+        raise PromptError(_path(value["repeated"]), "appears twice in one object; keep one")
     fitting = {list: (list, tuple), float: (float, int)}.get(kind, kind)
     if not isinstance(value, fitting) or (isinstance(value, bool) and kind is not bool):
         raise PromptError("", f"is {_called(value)}; expected {_EXPECTED[kind]}")
@@ -260,7 +260,7 @@ def _nearest(name: object, fields: Mapping[str, object]) -> str:
 
 
 def _lengths(item: object) -> tuple[int, int]:
-    """How many entries a list of points, of strokes or of marks has, at least and at most."""
+    """The least and greatest length of a list of points, strokes or marks."""
     if typing.get_origin(item) is tuple:
         return 2, MAX_POINTS
     return (1, MAX_POINTS // 2) if dataclasses.is_dataclass(item) else (0, MAX_MARKS)
@@ -294,7 +294,7 @@ def _schema(hint: object, definitions: dict) -> dict:
         least, most = _lengths(arguments[0])
         return {"type": "array", "items": _schema(arguments[0], definitions), "minItems": least, "maxItems": most}
     if origin is tuple:
-        # Points and areas: all lists of a fixed length are positions on the canvas.
+        # All lists of a fixed length, points and areas, are positions on the canvas.
         position = {"type": "number", "minimum": -1, "maximum": 2}
         return {"type": "array", "items": position, "minItems": len(arguments), "maxItems": len(arguments)}
     if origin is typing.Literal:

@@ -1,25 +1,26 @@
-"""Lines and filled shapes with smooth edges: drawn several times finer than the picture's pixels, then averaged."""
+"""Antialiased lines and polygons: drawn at a multiple of the picture's resolution, then averaged."""
 
 import math
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-# A patch is drawn 2 to 8 times finer than the picture, the finer the smaller it is: with about this many samples. A
-# tangle, a line longer than so many times around its patch, has fewer: it costs more, and its edges hide each other.
 _SAMPLES = 4_000_000
+"""About how many samples a patch is drawn with."""
 _COARSEST, _FINEST = 2, 8
+"""Samples per pixel and axis; the smaller the patch, the more."""
 _TANGLE = 50
-# Pixels; points of a line that are nearer than this to the last one drawn add nothing.
+"""A line longer than this many times its patch's sides gets fewer samples: it costs more, and hides its own edges."""
 _TOO_NEAR = 0.3
-# Corners of a smooth line, which are given points as well.
+"""Pixels; points of a line closer than this to the last one drawn change nothing."""
 _MOST_CORNERS = 30_000
+"""Of a smooth line, the given points included."""
 
 
 class Ink:
-    """A patch of a picture to draw on, just large enough for `points` [n, 2] (pixels) with `reach` pixels around them.
+    """A patch of a picture to draw on, just large enough for `points` [n, 2] (pixels) and `reach` pixels around them.
 
-    Everything drawn has a level from 1 to 255; `paint` turns levels into colours.
+    Shapes have a level from 1 to 255; `paint` turns levels into colours.
     """
 
     def __init__(self, picture: Image.Image, points: np.ndarray, reach: float = 0):
@@ -45,21 +46,21 @@ class Ink:
                 self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=level)
 
     def polygon(self, points: np.ndarray, level: int = 255) -> None:
-        """The area inside the outline through the points; where it crosses itself, every second area is inside."""
+        """The area inside the outline through the points, by the even-odd rule."""
         self._draw.polygon(self._fine(points), fill=level)
 
     def paint(self, color: tuple[int, int, int], least: int = 1) -> None:
-        """Put the colour on the picture wherever the level is `least` or more."""
+        """Paint the colour on the picture where the level is at least `least`."""
         mask = self.samples.point([255 * (level >= least) for level in range(256)])
         self.picture.paste(color, tuple(self.corner.tolist()), mask.reduce(self.finer))
 
     def _fine(self, points: np.ndarray) -> list[tuple[int, int]]:
-        # Pillow's shapes cover whole pixels around integer coordinates: half a sample less is the sample's middle.
+        # Pillow's integer coordinates are the middles of pixels, half a pixel from our corners.
         return [(x, y) for x, y in np.rint((points - self.corner) * self.finer - 0.5).astype(int).tolist()]
 
 
 def thinned(points: np.ndarray) -> np.ndarray:
-    """The points [n, 2] without those that hardly move the line; the first and the last stay."""
+    """The points [n, 2] without those too close to the one before; the first and the last stay."""
     kept = [0]
     listed = points.tolist()
     x, y = listed[0]
@@ -71,9 +72,10 @@ def thinned(points: np.ndarray) -> np.ndarray:
 
 
 def smooth(points: np.ndarray, step: float = 2) -> np.ndarray:
-    """A curve through the points [n, 2] as a line with corners about `step` pixels apart.
+    """A smooth curve through the points [n, 2], as a polyline with corners about `step` pixels apart.
 
-    Centripetal Catmull-Rom: no loops or overshoots between points at uneven distances (Yuksel et al. 2011, section 3).
+    A centripetal Catmull-Rom spline, which has no loops or overshoots between unevenly spaced points (Yuksel et al.
+    2011, section 3).
     """
     points = thinned(points)
     points = points[np.append(True, np.abs(np.diff(points, axis=0)).sum(axis=1) > 1e-6)]

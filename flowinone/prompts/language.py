@@ -1,4 +1,4 @@
-"""The prompt language as data, for programs in other languages that draw prompts."""
+"""The prompt language as data, for the canvas, which draws prompts in JavaScript."""
 
 import dataclasses
 
@@ -15,11 +15,11 @@ WIDTHS = {
     "doodle": (0.5, 128),
     "text": (4, 256),
 }
-"""Least and most width of lines, or height of letters, by kind of mark."""
+"""Least and greatest width of lines, or height of letters, in units, by type of mark."""
 
 
 def language() -> dict:
-    """The documents' JSON Schema, what each task brings, and the limits that the schema does not tell; of dicts, lists, text and numbers."""
+    """The JSON Schema of documents, the task registry, and limits that the schema lacks, as JSON values."""
     tasks = {
         name: {field.name: encoded(getattr(info, field.name)) for field in dataclasses.fields(info)}
         for name, info in TASKS.items()

@@ -1,4 +1,4 @@
-"""A part of the motion that a prompt asks for: along its paths, and of its pushes and winds."""
+"""A part of the motion that a prompt asks for, along its trajectories and of its forces and winds."""
 
 import dataclasses
 
@@ -8,19 +8,19 @@ from .checks import MAX_POINTS, UNITS, Point, PromptError
 from .ink import smooth
 from .spec import ForceArrow, Mark, Trajectory, VisualPrompt, Wind, point_count
 
-# Canvases, as `spec` demands; a hair more, for what floating point takes away.
+# In sides of the canvas: what `spec` demands, plus a margin for rounding errors.
 _SHORTEST_ARROW, _SMALLEST_GLYPH = 0.01 * (1 + 1e-9), 0.02 * (1 + 1e-9)
 
 
 def part(prompt: VisualPrompt, start: float, end: float) -> VisualPrompt:
-    """The prompt with every motion from the fraction `start` to `end` of its way, 0 <= start < end <= 1; all marks go together.
+    """The prompt with every motion cut to the fractions `start` to `end` of its path, 0 <= start < end <= 1.
 
-    Trajectories are cut by length along the line that `render` draws. Force arrows start where the way to their tip has come to, with
-    their share of the magnitude; winds have their share of the strength; neither gets smaller than can be drawn. From 0 to 1 it is the
-    prompt itself. Raises PromptError for other fractions, and where nothing moves.
+    Trajectories are cut by length along the line that `render` draws. A force arrow starts at the fraction `start` of
+    its length and has `end - start` of its magnitude; a wind has that share of its strength. Neither gets smaller than
+    can be drawn. From 0 to 1 it is the prompt itself. Raises PromptError for other fractions, and if nothing moves.
     """
     if not 0 <= start < end <= 1:
-        raise PromptError("", f"a part from {start:g} to {end:g} of a motion cannot be; expected 0 <= start < end <= 1")
+        raise PromptError("", f"{start:g} to {end:g} is not a part of a motion; expected 0 <= start < end <= 1")
     if not any(isinstance(mark, (Trajectory, ForceArrow, Wind)) for mark in prompt.marks):
         raise PromptError("marks", "hold nothing that moves; draw a trajectory, a force arrow or wind")
     if (start, end) == (0, 1):
@@ -45,14 +45,14 @@ def _part(mark: Mark, start: float, end: float, finer: int) -> Mark:
 
 
 def _corners_per_point(marks: tuple[Mark, ...]) -> int:
-    """How many corners the curves may have for each of their points, for a prompt to stay within what is drawn."""
+    """How many corners smooth trajectories may have per point within the limit on a prompt's points."""
     curves = sum(point_count(mark) for mark in marks if isinstance(mark, Trajectory) and mark.smooth)
     others = sum(point_count(mark) for mark in marks) - curves
     return (MAX_POINTS - others) // max(curves, 1)
 
 
 def _drawn(path: Trajectory, finer: int) -> np.ndarray:
-    """The line [n, 2] that is drawn for a path, in fractions of the canvas, with at most `finer` corners for each of its points."""
+    """The line [n, 2] drawn for a trajectory, in fractions of the canvas, with at most `finer` corners per point."""
     points = np.array(path.points, dtype=float)
     if not path.smooth:
         return points
@@ -70,5 +70,5 @@ def _cut(line: np.ndarray, start: float, end: float) -> tuple[Point, ...]:
 
 
 def _within_reach(point: Point) -> Point:
-    # Curves swing out beyond their points, which marks may not without bound.
+    # Curves swing out beyond their points, and a mark's points have bounds.
     return min(max(float(point[0]), -1.0), 2.0), min(max(float(point[1]), -1.0), 2.0)

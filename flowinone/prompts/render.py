@@ -1,4 +1,4 @@
-"""A visual prompt as a picture."""
+"""Rendering a visual prompt: the prompt image that the model sees."""
 
 import os
 import warnings
@@ -9,8 +9,7 @@ from PIL import Image
 from ..pictures import as_rgb
 from .characters import MissingGlyphsWarning
 from .checks import UNITS, PromptError
-from .drawing import draw_box, draw_doodle, draw_erase, draw_force, draw_marker, draw_trajectory, draw_wind
-from .lettering import paint_block
+from .shapes import draw_box, draw_doodle, draw_erase, draw_force, draw_marker, draw_trajectory, draw_wind
 from .spec import (
     Box,
     Canvas,
@@ -28,13 +27,14 @@ from .spec import (
     rgb,
 )
 from .squaring import Squaring
-from .text import clean, label_layout, lay_out
+from .text_layout import clean, label_layout, lay_out
+from .text_painting import paint_block
 from .typeface import BOX, typeface
 
 SMALLEST, LARGEST = 64, 4096
-"""Pixels: the sides of a canvas."""
+"""Sides of a prompt image in pixels."""
 
-_DRAWN = {
+_DRAW = {
     MarkerArrow: draw_marker,
     ForceArrow: draw_force,
     Wind: draw_wind,
@@ -47,14 +47,13 @@ _DRAWN = {
 def render(
     prompt: VisualPrompt, photo: Image.Image | None = None, size: int = 512, font: str | os.PathLike | None = None
 ) -> Image.Image:
-    """The RGB picture, `size` x `size` pixels (64 to 4096), that the model is shown.
+    """The RGB prompt image, `size` x `size` pixels (64 to 4096).
 
-    `photo` is the picture under the marks, of any mode and shape, and goes with a photo canvas only. `font` is a
-    TrueType or OpenType file to write all text in. The same prompt gives the same bytes with one version of Pillow,
-    except that text which needs shaping (Arabic, Hebrew, stacked accents) looks simpler where Pillow comes without
-    Raqm.
+    `photo` is the picture under the marks, of any mode and shape; only a photo canvas takes one. `font` is a TrueType
+    or OpenType file for all text. The same prompt gives the same bytes with the same version of Pillow, except for text
+    that needs shaping (Arabic, Hebrew, stacked accents), which is simpler where Pillow lacks Raqm.
 
-    PromptError names the field at fault; characters without a glyph are warned of with MissingGlyphsWarning.
+    Raises PromptError, which names the invalid field. Warns with MissingGlyphsWarning of characters without a glyph.
     """
     if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST <= size <= LARGEST:
         raise PromptError("size", f"is {size!r}; expected a whole number of pixels from {SMALLEST} to {LARGEST}")
@@ -74,11 +73,11 @@ def _ground(canvas: Canvas, photo: Image.Image | None, size: int) -> Image.Image
     if isinstance(canvas, PhotoCanvas):
         if photo is None:
             raise PromptError("photo", "is missing; a photo canvas needs the picture that it shows")
-        Squaring(canvas.fit, *photo.size)  # refuses a size before its pixels are decoded
+        Squaring(canvas.fit, *photo.size)  # refuses huge photos before their pixels are decoded
         photo = as_rgb(photo)
         return Squaring(canvas.fit, *photo.size).apply(photo, size, canvas.background)
     if photo is not None:
-        raise PromptError("photo", "is given, but the canvas shows none; leave it out or choose a photo canvas")
+        raise PromptError("photo", "is given, but the canvas is not a photo; leave it out or choose a photo canvas")
     if isinstance(canvas, GradientCanvas):
         start, end = (np.array(rgb(color), dtype=np.float64) for color in (canvas.start, canvas.end))
         ramp = np.rint(start + (end - start) * np.linspace(0, 1, size)[:, None]).astype(np.uint8)
@@ -88,18 +87,18 @@ def _ground(canvas: Canvas, photo: Image.Image | None, size: int) -> Image.Image
 
 
 def _draw(picture: Image.Image, mark: Mark, font: str | os.PathLike | None) -> list[str]:
-    """Draw a mark; the characters that could not be drawn."""
+    """Draw a mark and return the characters that no font has."""
     if isinstance(mark, Box):
         draw_box(picture, mark)
     elif not isinstance(mark, Text):
-        _DRAWN[type(mark)](picture, mark)
+        _DRAW[type(mark)](picture, mark)
         return []
     text = clean(mark.label if isinstance(mark, Box) else mark.text)
     if not text:
         return []
     face = typeface(mark.style, font)
     missing = face.missing(text)
-    # Not every font has a visible shape of its own for what it lacks.
+    # Some fonts draw nothing for a character they lack.
     text = text.translate({ord(character): BOX for character in missing})
     area = tuple(edge * UNITS for edge in mark.area)
     try:

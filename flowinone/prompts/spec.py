@@ -1,9 +1,9 @@
-"""The visual prompt as data: what stands on the picture, in vector form.
+"""The visual prompt as data: a canvas and marks, in vector form.
 
-Positions are fractions of the square canvas, x to the right and y downwards, 0..1; marks may reach a little beyond and are cut off.
-Sizes of strokes and letters are *units*, 1/512 of the canvas's side: pixels on the 512 px canvases of the training data.
-Angles are degrees counter-clockwise from "to the right", as in mathematics. Colours are `#rrggbb` or CSS names; "auto" contrasts
-with what lies beneath. Every class checks its own fields and raises PromptError, which names the field.
+Positions are fractions of the square canvas, x to the right and y downwards, 0..1; marks may reach beyond and are cut
+off there. Sizes of strokes and letters are *units*, 1/512 of the canvas's side: pixels on the 512 px canvases of the
+training data. Angles are degrees counter-clockwise from "to the right". Colours are `#rrggbb` or CSS names; "auto"
+contrasts with the picture beneath. Every class validates its fields and raises PromptError, which names the field.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from .checks import (
 )
 
 VERSION = 1
-"""Of the documents that this code writes; it reads all earlier ones."""
+"""Version of the document format."""
 
 Task = Literal[
     "class_to_image",
@@ -53,7 +53,7 @@ Fit = Literal["crop", "letterbox", "stretch"]
 
 @dataclasses.dataclass(frozen=True)
 class TextStyle:
-    """How words look. `pitch` is the distance between lines as a multiple of `size`, which may shrink to `min_size` to fit."""
+    """How text looks. `pitch` is the line spacing as a multiple of `size`, which may shrink to `min_size` to fit."""
 
     face: Face = "serif"
     bold: bool = True
@@ -91,7 +91,7 @@ class SolidCanvas:
 
 @dataclasses.dataclass(frozen=True)
 class GradientCanvas:
-    """Two colours, from the top down or from the left to the right."""
+    """Two colours, from top to bottom or from left to right."""
 
     start: str = "#8ec5fc"
     end: str = "#e0c3fc"
@@ -105,7 +105,7 @@ class GradientCanvas:
 
 @dataclasses.dataclass(frozen=True)
 class PhotoCanvas:
-    """A picture, which travels beside the document, made square by `fit`; `letterbox` shows `background` beside it."""
+    """A picture, not part of the document, made square by `fit`; `letterbox` fills its bars with `background`."""
 
     fit: Fit = "crop"
     background: str = "#7f7f7f"
@@ -117,7 +117,7 @@ class PhotoCanvas:
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """Words inside `area` (left, top, right, bottom), at its top, middle or bottom."""
+    """Text in `area` (left, top, right, bottom), at its top, middle or bottom."""
 
     text: str
     area: tuple[float, float, float, float] = (0.04, 0.72, 0.96, 0.96)
@@ -134,7 +134,7 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """An unfilled box around `area` (left, top, right, bottom), its label just above; an empty label is none."""
+    """An unfilled box around `area` (left, top, right, bottom), its label just above; an empty one is not drawn."""
 
     area: tuple[float, float, float, float]
     label: str = ""
@@ -151,7 +151,7 @@ class Box:
 
 @dataclasses.dataclass(frozen=True)
 class MarkerArrow:
-    """An arrow whose tip points out an object; `head` is the length of its head, which is one and a half times as wide."""
+    """An arrow whose tip is on an object; `head` is the length of its head, which is one and a half times as wide."""
 
     start: Point
     tip: Point
@@ -163,7 +163,7 @@ class MarkerArrow:
         check_point("start", self.start)
         check_point("tip", self.tip)
         if math.dist(self.start, self.tip) < 1e-3:
-            raise PromptError("tip", "lies on start; an arrow needs a length")
+            raise PromptError("tip", "is the same point as start; an arrow needs a length")
         check_color("color", self.color)
         check_number("width", self.width, 0.5, 64)
         check_number("head", self.head, 1, 128)
@@ -171,10 +171,11 @@ class MarkerArrow:
 
 @dataclasses.dataclass(frozen=True)
 class ForceArrow:
-    """A push on the object at `start`, towards `angle`: an arrow of length `magnitude · scale` (fractions of the canvas).
+    """A push on the object at `start` towards `angle`: an arrow `magnitude · scale` (fractions of the canvas) long.
 
-    `width` is the shaft's without its rim of one unit in `edge`, `head` the head's length; it is one and a half times as wide.
-    How long an arrow stands for how strong a force is documented nowhere; one sample's is 109 of 512 pixels, which is magnitude 1 here.
+    `width` is the shaft's without its rim, one unit wide in the colour `edge`; `head` is the length of the head, which
+    is one and a half times as wide. What the lengths in the training data mean is not documented: a sample's, 109 of
+    512 pixels, is magnitude 1 here.
     """
 
     start: Point
@@ -194,7 +195,8 @@ class ForceArrow:
         if not 0.01 <= self.magnitude * self.scale <= 2:
             raise PromptError(
                 "magnitude",
-                f"makes an arrow {self.magnitude * self.scale:.3g} canvases long; choose magnitude and scale for 0.01 to 2",
+                f"makes an arrow {self.magnitude * self.scale:.3g} canvases long; choose magnitude and scale for 0.01 "
+                "to 2",
             )
         check_color("color", self.color)
         check_color("edge", self.edge)
@@ -209,7 +211,7 @@ class ForceArrow:
 
 @dataclasses.dataclass(frozen=True)
 class Wind:
-    """A glyph of wavy lines around `center` that blow towards `angle`; it is `strength · scale` (fractions of the canvas) long."""
+    """Wavy lines around `center` that blow towards `angle`, `strength · scale` (fractions of the canvas) long."""
 
     center: Point
     angle: float = 0
@@ -226,7 +228,8 @@ class Wind:
         if not 0.02 <= self.strength * self.scale <= 2:
             raise PromptError(
                 "strength",
-                f"makes a glyph {self.strength * self.scale:.3g} canvases long; choose strength and scale for 0.02 to 2",
+                f"makes a glyph {self.strength * self.scale:.3g} canvases long; choose strength and scale for 0.02 "
+                "to 2",
             )
         check_color("color", self.color)
         check_number("width", self.width, 0.5, 64)
@@ -234,7 +237,7 @@ class Wind:
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
-    """A solid line without a head from an object along its path: a polyline, or with `smooth` a curve through the points."""
+    """A solid line without a head, from an object along its path: a polyline, or a curve with `smooth`."""
 
     points: tuple[Point, ...]
     smooth: bool = True
@@ -250,7 +253,7 @@ class Trajectory:
 
 @dataclasses.dataclass(frozen=True)
 class Stroke:
-    """One line of a doodle: `multiline` is the trained look, parallel black and white lines; `round` a plain brush in `color`."""
+    """A line of a doodle: in the trained `multiline` brush, parallel black and white lines, or `round`, in `color`."""
 
     points: tuple[Point, ...]
     brush: Literal["multiline", "round"] = "multiline"
@@ -266,7 +269,7 @@ class Stroke:
 
 @dataclasses.dataclass(frozen=True)
 class Doodle:
-    """A line drawing of free strokes."""
+    """A freehand line drawing."""
 
     strokes: tuple[Stroke, ...]
 
@@ -278,7 +281,7 @@ class Doodle:
 
 @dataclasses.dataclass(frozen=True)
 class Erase:
-    """A region painted over with one colour, for the model to fill: the polygon through `points`."""
+    """A region for the model to fill: the polygon through `points`, painted over with one colour."""
 
     points: tuple[Point, ...]
     color: str = "#808080"
@@ -302,12 +305,12 @@ MARK_TYPES: dict[str, type] = {
     "doodle": Doodle,
     "erase": Erase,
 }
-"""Names of the kinds of canvas and mark in a document's `type` fields."""
+"""Canvases and marks by their `type` in documents."""
 
 
 @dataclasses.dataclass(frozen=True)
 class VisualPrompt:
-    """A whole prompt: a canvas, marks in drawing order, the task they belong to and whether the model's dual path is bypassed."""
+    """A prompt: its task, a canvas, marks in drawing order, and whether the model's dual path is bypassed."""
 
     task: Task
     canvas: Canvas
@@ -337,7 +340,7 @@ class VisualPrompt:
 
 
 def point_count(mark: Mark) -> int:
-    """How many points a mark's lines have."""
+    """The number of points in a mark's lines."""
     if isinstance(mark, Doodle):
         return sum(len(stroke.points) for stroke in mark.strokes)
     return len(getattr(mark, "points", ()))

@@ -1,4 +1,4 @@
-"""Making a picture square, and finding the way back."""
+"""Fitting a picture onto the square canvas."""
 
 import dataclasses
 
@@ -8,14 +8,15 @@ from .checks import Point, PromptError, check_choice
 from .spec import Fit, rgb
 
 MAX_SIDE = 16_384
-"""Pixels; larger photos are refused rather than decoded into gigabytes."""
+"""Longest side of a photo in pixels; larger ones would be decoded into gigabytes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Squaring:
-    """How a picture of `width` x `height` pixels lies on the square canvas.
+    """How a picture of `width` x `height` pixels is placed on the square canvas.
 
-    `crop` keeps the centre square, `letterbox` the whole picture between bars, `stretch` the whole picture out of proportion.
+    `crop` shows the centre square, `letterbox` the whole picture between bars, `stretch` the whole picture distorted.
+    Raises PromptError for an unknown fit, and sides of 0 or more than 16,384 pixels.
     """
 
     fit: Fit
@@ -31,21 +32,19 @@ class Squaring:
 
     @property
     def window(self) -> tuple[float, float, float, float]:
-        """Left, top, width and height, in the picture's pixels, of what the canvas shows; letterbox reaches beyond the picture."""
+        """Left, top, width and height of what the canvas shows, in the picture's pixels.
+
+        With letterbox it reaches beyond the picture.
+        """
         if self.fit == "stretch":
             return 0, 0, self.width, self.height
         side = min(self.width, self.height) if self.fit == "crop" else max(self.width, self.height)
         return (self.width - side) / 2, (self.height - side) / 2, side, side
 
     def to_canvas(self, x: float, y: float) -> Point:
-        """A pixel position of the picture as fractions of the canvas."""
+        """A position in the picture's pixels as fractions of the canvas."""
         left, top, width, height = self.window
         return (x - left) / width, (y - top) / height
-
-    def to_picture(self, x: float, y: float) -> Point:
-        """Fractions of the canvas as a pixel position of the picture."""
-        left, top, width, height = self.window
-        return left + x * width, top + y * height
 
     def apply(self, picture: Image.Image, size: int, background: str = "#7f7f7f") -> Image.Image:
         """The RGB picture on a `size` x `size` canvas."""

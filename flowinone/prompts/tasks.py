@@ -1,15 +1,16 @@
-"""The nine tasks that the model was trained on: what each says and shows, and a function that makes its prompt.
+"""The tasks that the model was trained on: `TASKS`, the registry, and a constructor of prompts for each.
 
-The functions have their tasks' names. They place, word and colour as the training data does; `canvas`, `style`, `area` and
-`bypass` override that, and further keywords (`look`) go to the marks: `text_box(boxes, color="blue", width=5)`. Lists and
-arrays do for tuples. Marks that are made already may stand among the values. They raise PromptError, which names the argument.
+The constructors have the names of their tasks. Placing, wording and colours are those of the training data; `canvas`,
+`style`, `area` and `bypass` override them, and further keywords (`look`) go to the marks: `text_box(boxes,
+color="blue", width=5)`. Lists and arrays are accepted for tuples, and marks for their values. Invalid arguments raise
+PromptError, which names the argument.
 """
 
 import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from .checks import Point, PromptError, check_text
+from .checks import Area, Point, PromptError, check_text
 from .spec import (
     Box,
     Canvas,
@@ -29,45 +30,45 @@ from .spec import (
     Wind,
 )
 
-Area = tuple[float, float, float, float]
-
 REMOVE = "Remove the object pointed to by the arrow."
 SWAP = "Swap the object pointed to by the arrow with {thing}."
 IMPULSE = (
     "Apply an impulse to the object according to the arrow, "
     "and generate an image of its pose at the end of its first swing."
 )
-"""What a force does to a plant."""
+"""Instruction for a force on a plant."""
 
-PRESETS: dict[str, str] = {
+SUBTASK_INSTRUCTIONS: dict[str, str] = {
     "inpaint": "Fill in the gaps in this portrait to restore the whole face.",
     "canny": "Canny to image: {caption}",
     "depth": "Depth to image: {caption}",
     "restore": "Image restoration",
     "sketch": "Convert the image to display a sketch map.",
 }
-"""Instructions for text in image on a masked, edge, depth, degraded or plain photo. No sample of canny's wording is known."""
+"""The trained instructions of text in image on a masked, edge, depth, degraded or plain photo.
+
+No sample with canny's instruction is known; it is worded like depth's.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskInfo:
-    """What a user needs to know of a task, and how its words stand on the canvas.
-
-    `instruction` is the trained wording, empty where users write their own; `marks` are the types that fit, as in
-    documents.
-    `area` and `valign` hold for the words below a photo or on a canvas; boxes carry their own labels.
-    """
+    """A task: what users see of it, which marks belong to it, and how its text is worded and placed."""
 
     title: str
     description: str
     marks: tuple[str, ...]
+    """Types of the marks that belong to the task, as in documents."""
     canvas: Canvas
     style: TextStyle
+    """Of the text, or of a box's label."""
     instruction: str = ""
+    """The trained wording; empty if users write their own."""
     area: Area = (0.05, 0.7, 0.95, 0.97)
     valign: Literal["top", "middle", "bottom"] = "bottom"
     role: Literal["caption", "label", "instruction"] = "instruction"
     bypass: bool = False
+    """Whether the model's dual path is bypassed."""
 
     @property
     def needs_photo(self) -> bool:
@@ -79,13 +80,13 @@ def _plain(size: float, **ink: str) -> TextStyle:
 
 
 _BLACK_ON_WHITE = dict(fill="#000000", outline="#ffffff")
-"""Whatever lies beneath: so it is in every sample of forces and trajectories."""
+"""As in every sample of forces and trajectories, whatever is beneath."""
 
 
 TASKS: dict[Task, TaskInfo] = {
     "class_to_image": TaskInfo(
         title="Class to image",
-        description="A picture of the thing whose name stands on the canvas.",
+        description="A picture of the thing whose name is on the canvas.",
         marks=("text",),
         canvas=GradientCanvas(),
         style=TextStyle(size=64, fill="#ffffff", outline="#000000"),
@@ -173,7 +174,7 @@ def class_to_image(
     area: Area | None = None,
     bypass: bool | None = None,
 ) -> VisualPrompt:
-    """A class name on a two-colour canvas. The model was trained with and without bypass here."""
+    """A class name on a gradient. The model was trained with and without bypass for this task."""
     return _prompt("class_to_image", (), ("label", label), canvas, style, area, bypass)
 
 
@@ -185,7 +186,7 @@ def text_to_image(
     area: Area | None = None,
     bypass: bool | None = None,
 ) -> VisualPrompt:
-    """A caption on a canvas of one colour or two."""
+    """A caption on a canvas of one colour, or on a gradient."""
     return _prompt("text_to_image", (), ("caption", caption), canvas, style, area, bypass)
 
 
@@ -197,21 +198,20 @@ def text_in_image(
     area: Area | None = None,
     bypass: bool | None = None,
 ) -> VisualPrompt:
-    """A free instruction on a photo; `preset` has the wordings of the sub-tasks."""
+    """A free instruction on a photo; `subtask_instruction` has the trained ones of the sub-tasks."""
     return _prompt("text_in_image", (), ("instruction", instruction), canvas, style, area, bypass)
 
 
-def preset(name: str, caption: str | None = None) -> str:
-    """The instruction of a sub-task of text in image (PRESETS), with the caption for which it has room."""
-    if name not in PRESETS:
-        raise PromptError("preset", f"is {name!r}; choose one of {', '.join(PRESETS)}")
-    wording = PRESETS[name]
-    if ("{caption}" in wording) != (caption is not None):
-        problem = (
-            f"is missing; the preset {name} needs one" if caption is None else f"has no place in the preset {name}"
-        )
-        raise PromptError("caption", problem)
-    return wording if caption is None else wording.replace("{caption}", caption)
+def subtask_instruction(preset: str, caption: str | None = None) -> str:
+    """One of `SUBTASK_INSTRUCTIONS`, with the caption that canny's and depth's need."""
+    if preset not in SUBTASK_INSTRUCTIONS:
+        raise PromptError("preset", f"is {preset!r}; choose one of {', '.join(SUBTASK_INSTRUCTIONS)}")
+    instruction = SUBTASK_INSTRUCTIONS[preset]
+    if "{caption}" in instruction and caption is None:
+        raise PromptError("caption", f"is missing; the preset {preset} needs one")
+    if "{caption}" not in instruction and caption is not None:
+        raise PromptError("caption", f"has no place in the preset {preset}; leave it out")
+    return instruction if caption is None else instruction.replace("{caption}", caption)
 
 
 def text_box(
@@ -222,7 +222,7 @@ def text_box(
     bypass: bool | None = None,
     **look,
 ) -> VisualPrompt:
-    """Boxes (area, label) on a photo; a label is a verb and a thing: "put a blue jay". `look`: `color`, `width`."""
+    """Boxes (area, label) on a photo; a label is a verb and an object: "put a blue jay". `look`: `color`, `width`."""
     style = style or TASKS["text_box"].style
     marks = _marks("boxes", boxes, Box, ("area", "label"), {"style": style} | look)
     return _prompt("text_box", marks, None, canvas, None, None, bypass)
@@ -240,13 +240,13 @@ def visual_marker(
     bypass: bool | None = None,
     **look,
 ) -> VisualPrompt:
-    """An arrow whose tip is on the object to remove, or to swap with `thing`, or to treat as `instruction` says.
+    """An arrow whose tip is on the object to remove, to swap with `thing`, or that `instruction` is about.
 
     `look`: `color`, `width`, `head`.
     """
     if thing is not None:
         if instruction is not None:
-            raise PromptError("thing", "stands beside an instruction, which says it all; give one of them")
+            raise PromptError("thing", "is given together with an instruction; give one of them")
         check_text("thing", thing)
         instruction = SWAP.replace("{thing}", thing.strip().removesuffix("."))
     arrow = MarkerArrow(freeze(start), freeze(tip), **look)
@@ -278,7 +278,7 @@ def point_force(
     bypass: bool | None = None,
     **look,
 ) -> VisualPrompt:
-    """Pushes (start, angle, magnitude): from the object's centre, in degrees; the magnitude may be left out and is 1.
+    """Pushes (start, angle, magnitude): from the object's centre, in degrees; the magnitude is optional and 1.
 
     `IMPULSE` is the instruction for plants. `look`: `scale`, `color`, `edge`, `width`, `head`.
     """
@@ -298,7 +298,10 @@ def wind(
     bypass: bool | None = None,
     **look,
 ) -> VisualPrompt:
-    """Wavy lines beside the object that blow towards `angle` (degrees). `look`: `scale`, `color`, `width`."""
+    """Wavy lines around `center`, next to the object, that blow towards `angle` (degrees).
+
+    `look`: `scale`, `color`, `width`.
+    """
     glyph = Wind(freeze(center), freeze(angle), freeze(strength), **look)
     return _prompt("wind", (glyph,), ("instruction", instruction), canvas, style, area, bypass)
 
@@ -313,20 +316,20 @@ def trajectory(
     bypass: bool | None = None,
     **look,
 ) -> VisualPrompt:
-    """Lines, each a sequence of points from an object along its path. `look`: `smooth`, `color`, `width`."""
+    """Lines, each a sequence of points that starts at an object. `look`: `smooth`, `color`, `width`."""
     marks = _marks("paths", paths, Trajectory, None, look)
     return _prompt("trajectory", marks, ("instruction", instruction), canvas, style, area, bypass)
 
 
 def freeze(value):
-    """Nested lists, arrays and tensors as nested tuples of Python numbers; anything else as it is."""
+    """Nested lists, arrays and tensors as nested tuples of Python numbers; anything else unchanged."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     return tuple(map(freeze, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _marks(argument: str, given: Iterable, kind: type, fields: tuple[str, ...] | None, look: dict) -> tuple:
-    """The given values as marks: each a mark already, or the first `fields` of one, or without `fields` its points."""
+    """The given values as marks: each is a mark, or the values of its first `fields`; without `fields`, its points."""
     marks = []
     for number, item in enumerate(given):
         if not isinstance(item, kind):
@@ -352,7 +355,7 @@ def _prompt(
     area: Area | None,
     bypass: bool | None,
 ) -> VisualPrompt:
-    """The marks and, above them, the words (the argument's name and what it says, or None for the trained wording)."""
+    """The prompt with the marks and, on top, the text; `words` is its argument's name and value (None: as trained)."""
     info = TASKS[task]
     if words is not None:
         argument, text = words

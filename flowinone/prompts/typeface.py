@@ -1,4 +1,4 @@
-"""The bundled faces or a user's font file, measured in em so that a layout is the same at every canvas size."""
+"""Fonts, bundled or the user's, measured in em so that a layout is the same at every canvas size."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from .spec import Face, TextStyle
 
 FOLDER = Path(__file__).with_name("fonts")
 BOX = "\u25a1"
-"""Drawn for a character that no font at hand has; the bundled sans has it."""
+"""Drawn for a character that neither font has; the bundled sans has it."""
 
 _FILES: dict[Face, tuple[str, str]] = {
     "serif": ("LiberationSerif-Regular.ttf", "LiberationSerif-Bold.ttf"),
@@ -23,18 +23,18 @@ _FILES: dict[Face, tuple[str, str]] = {
     "comic": ("ComicNeue-Regular.otf", "ComicNeue-Bold.otf"),
     "condensed": ("Anton-Regular.ttf", "Anton-Regular.ttf"),
 }
-# Pixels per em at which letters are measured: hinting, which rounds widths to whole pixels, is a thousandth there.
+# Pixels per em for measuring. Hinting rounds widths to whole pixels, here a thousandth of an em.
 _MEASURED_AT = 1000
 
 
 def typeface(style: TextStyle, font: str | os.PathLike | None = None) -> "Typeface":
-    """The face that a style names, or a TrueType or OpenType file in its place; PromptError if that cannot be used."""
+    """The face of a style, or of a TrueType or OpenType file instead. Raises PromptError for an unusable file."""
     bundled, spare = (str(FOLDER / _FILES[face][style.bold]) for face in (style.face, "sans"))
     if font is None:
         return Typeface(bundled, spare)
     path = os.fspath(font)
     try:
-        # Read here first: Pillow would look for a file of that name among the system's fonts.
+        # Read first: for a missing file, Pillow would look for the name among the system's fonts.
         characters_of(path)
         _font(path, _MEASURED_AT, ImageFont.Layout.BASIC)
     except OSError as error:
@@ -46,7 +46,7 @@ def typeface(style: TextStyle, font: str | os.PathLike | None = None) -> "Typefa
 
 @dataclasses.dataclass(frozen=True)
 class Glyphs:
-    """What is drawn in one go, a character or a shaped line, `left` em from the line's start, in the font `path`."""
+    """A character or a shaped line, drawn in one call `left` em from the line's start, with the font `path`."""
 
     text: str
     left: float
@@ -54,22 +54,22 @@ class Glyphs:
     engine: ImageFont.Layout
 
     def font(self, pixels: float) -> ImageFont.FreeTypeFont:
-        """The font at so many pixels per em."""
+        """The font at `pixels` per em."""
         return _font(self.path, pixels, self.engine)
 
 
 @dataclasses.dataclass(frozen=True)
 class Typeface:
-    """A font file, and a spare one for the characters that it lacks."""
+    """A font file, and a fallback for the characters that it lacks."""
 
     path: str
     spare: str
 
     def glyphs(self, line: str, spacing: float = 0) -> tuple[list[Glyphs], float]:
-        """What to draw for a line, and its width; `spacing` between letters and all lengths in em.
+        """What to draw for a line, and its width. Lengths are in em, also the `spacing` between letters.
 
-        Lines that need shaping (right-to-left or combining characters) are one piece, without letter spacing, if Pillow
-        has Raqm. Without it, letters stand in visual order in their isolated forms.
+        Lines that need shaping (right-to-left or combining characters) are one piece without letter spacing if Pillow
+        has Raqm. Without it, letters are in visual order in their isolated forms.
         """
         if needs_shaping(line):
             if features.check("raqm"):
@@ -88,8 +88,10 @@ class Typeface:
         return _width(self, line, spacing)
 
     def bounds(self, line: str, spacing: float = 0) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of a line's ink in em, from where it starts on the baseline. An ascender and a
-        descender always count, so that lines stand alike whatever their letters."""
+        """Left, top, right and bottom of a line's ink in em, relative to its start on the baseline.
+
+        They include an ascender and a descender, so that lines are placed alike whatever their letters.
+        """
         found, width = self.glyphs(line, spacing)
         boxes = [(glyph.left, *_ink(glyph.path, glyph.engine, glyph.text)) for glyph in found]
         usual = _ink(self.path, ImageFont.Layout.BASIC, "dp")
@@ -101,7 +103,7 @@ class Typeface:
         )
 
     def missing(self, text: str) -> list[str]:
-        """The text's characters that neither file has."""
+        """The characters of the text that neither font has."""
         needed = dict.fromkeys(filter(is_visible, text))
         return [character for character in needed if not (_has(self.path, character) or _has(self.spare, character))]
 
@@ -112,7 +114,7 @@ class Typeface:
 
 
 def needs_shaping(text: str) -> bool:
-    """Whether letters must be joined, stacked or turned around before they can be drawn."""
+    """Whether letters must be joined, stacked or reordered before they are drawn."""
     return any(
         unicodedata.bidirectional(character) in ("R", "AL", "AN") or unicodedata.category(character) in ("Mn", "Mc")
         for character in text
@@ -120,7 +122,7 @@ def needs_shaping(text: str) -> bool:
 
 
 def clusters(text: str) -> list[str]:
-    """A text's letters with the marks that stand on them."""
+    """A text's letters, each with its combining marks."""
     found = []
     for character in text:
         if found and (unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf") or found[-1].endswith("\u200d")):
@@ -131,7 +133,7 @@ def clusters(text: str) -> list[str]:
 
 
 def visual_order(line: str) -> str:
-    """Letters from left to right as they are seen: a simple stand-in for the bidirectional algorithm."""
+    """Letters from left to right as they are seen; a simplification of the Unicode bidirectional algorithm."""
     strong = [unicodedata.bidirectional(character) for character in line]
     rtl = next((kind != "L" for kind in strong if kind in ("L", "R", "AL")), False)
     runs: list[tuple[bool, list[str]]] = []
@@ -155,7 +157,7 @@ def _font(path: str, pixels: float, engine: ImageFont.Layout) -> ImageFont.FreeT
     return ImageFont.truetype(path, pixels, layout_engine=engine)
 
 
-# Fitting a text tries its words at many sizes.
+# Fitting a text measures its words at many sizes.
 @functools.lru_cache(maxsize=1 << 13)
 def _width(face: Typeface, line: str, spacing: float) -> float:
     return face.glyphs(line, spacing)[1]

@@ -1,28 +1,28 @@
-"""What prompts of scenes say: few words, in few forms.
+"""The sentences of the toy world's prompts, and random choices among them.
 
-Every kind has its phrasings for training and some that are kept, made of words that training has elsewhere. Where the
-words are always the same because the marks say it all, the released model's wording stands beside others, and the
-examination has only those kept.
+Every kind of sentence has phrasings for training and others that are held out; those use words that training has
+elsewhere. Where the marks alone say what to do, the released model's wording is one of several in training, and
+held-out examples use held-out phrasings only.
 """
 
 import dataclasses
 from collections.abc import Callable
 
 from ..prompts.tasks import REMOVE, SWAP, TASKS
-from .split import Draw, kept_by_lot, kept_sentence
+from .split import SplitRandom, is_held_out_by_hash, is_held_out_sentence
 
 
 @dataclasses.dataclass(frozen=True)
 class Phrasings:
-    """Sentences with gaps: those of training and those kept."""
+    """Sentence templates: those that training uses, and those that are held out."""
 
-    trained: tuple[str, ...]
-    kept: tuple[str, ...]
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
 
 
 CAPTION = Phrasings(("{0}",), ())
 CAPTION_ON = Phrasings(("{0} on {1}", "{0} on a {1} ground"), ("{0} on the {1} ground",))
-PLACED = {
+RELATION = {
     "above": Phrasings(("{0} above {1}",), ()),
     "below": Phrasings(("{0} below {1}",), ()),
     "left": Phrasings(("{0} left of {1}", "{0} to the left of {1}"), ("{0} on the left of {1}",)),
@@ -138,7 +138,7 @@ WIND = Phrasings(
     ),
     ("Interpret the wavy lines as wind.", "Let the wind blow and generate the image."),
 )
-PATH = Phrasings(
+TRAJECTORY = Phrasings(
     (
         TASKS["trajectory"].instruction,
         "Follow the line.",
@@ -161,40 +161,40 @@ PATH = Phrasings(
     ),
     ("Follow the solid line and generate the final image", "Move the object along the solid line."),
 )
-KEPT_SHARE = 0.25
-"""Of the examination's sentences, those in a kept phrasing, where the words say what to do."""
+HELD_OUT_PHRASING_PROBABILITY = 0.25
+"""Of a held-out phrasing in a held-out example, where the words say what to do."""
 
 
-def say(draw: Draw, phrasings: Phrasings, gaps: Callable[[], tuple]) -> tuple[str, tuple]:
-    """A sentence on this side of the split, and what fills it, drawn by `gaps` until the sentence is one.
+def draw_sentence(random: SplitRandom, phrasings: Phrasings, fill: Callable[[], tuple]) -> tuple[str, tuple]:
+    """A sentence on this side of the split, and the values in its template.
 
-    `gaps` may give more than the sentence has gaps for.
+    `fill` draws the values, and is called until the sentence is on this side. It may return more values than the
+    template takes.
     """
-    kept = bool(phrasings.kept) and draw.held_out and draw.chance(KEPT_SHARE)
+    held_out = bool(phrasings.held_out) and random.held_out and random.chance(HELD_OUT_PHRASING_PROBABILITY)
     while True:
-        filled = gaps()
-        sentence = draw.one_of(phrasings.kept if kept else phrasings.trained).format(*filled)
-        # By lot alone in the examination: else every second of its sentences would name a kept pair.
-        if kept or (kept_by_lot(sentence) if draw.held_out else not kept_sentence(sentence)):
-            return sentence, filled
+        values = fill()
+        sentence = random.choice(phrasings.held_out if held_out else phrasings.training).format(*values)
+        # Held-out examples choose by hash alone: otherwise every second sentence would name a held-out pair.
+        if held_out or (is_held_out_by_hash(sentence) if random.held_out else not is_held_out_sentence(sentence)):
+            return sentence, values
 
 
-def fixed(draw: Draw, phrasings: Phrasings) -> str:
-    """A sentence where the marks say what to do; the released model's own is a third of training.
+def draw_instruction(random: SplitRandom, phrasings: Phrasings) -> str:
+    """A sentence without values, for marks that say what to do; a third of training uses the released model's own.
 
-    Of few wordings the words are learnt by heart, and others not understood, however clear the marks are.
+    With few phrasings the model memorizes the words and fails on others, however clear the marks are.
     """
-    if draw.held_out:
-        return draw.one_of(phrasings.kept)
-    first, *others = phrasings.trained
-    return first if draw.chance(1 / 3) else draw.one_of(others)
+    if random.held_out:
+        return random.choice(phrasings.held_out)
+    first, *others = phrasings.training
+    return first if random.chance(1 / 3) else random.choice(others)
 
 
-def a(words: str) -> str:
-    """The words after their article."""
+def with_article(words: str) -> str:
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
-def spelled(draw: Draw, sentence: str) -> str:
-    """The sentence as it is, or as one with a capital and a full stop."""
-    return sentence if draw.chance(0.5) else f"{sentence[0].upper()}{sentence[1:]}."
+def draw_casing(random: SplitRandom, sentence: str) -> str:
+    """The sentence as it is, or with a capital letter and a full stop."""
+    return sentence if random.chance(0.5) else f"{sentence[0].upper()}{sentence[1:]}."

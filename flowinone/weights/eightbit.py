@@ -1,43 +1,46 @@
-"""8-bit weights: the network's large matrices in ComfyUI's quantised checkpoint format, and in torchao's tensors.
+"""8-bit weights: the network's large matrices in ComfyUI's quantised checkpoint format, and as torchao tensors.
 
-In such a file a layer's `weight` is float8 or int8, its `weight_scale` in float32 what that is to be multiplied with (one number
-for float8, [rows, 1] for int8), and its `comfy_quant` JSON in bytes that names the format (ComfyUI: `QUANTIZATION.md`, `comfy/ops.py`).
+In such a file a layer's `weight` is float8 or int8, its `weight_scale` the float32 factor to multiply it with (one
+number for float8, [rows, 1] for int8), and its `comfy_quant` the JSON text, as bytes, that names the format (ComfyUI:
+`QUANTIZATION.md`, `comfy/ops.py`).
 """
 
 import json
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from ..model.names import native_name
-from .layouts import Recipe, Source
+from .mapping import TensorMap, TensorSource
 from .weightfile import CheckpointError, WeightFile
 
 KINDS = ("int8", "float8")
-"""What `quantise_modules` makes."""
+"""What `quantise_modules` can make of a loaded network."""
 NEEDS_TORCHAO = "8-bit weights need torchao; install it: pip install flowinone[eightbit]"
 
 FORMATS = {torch.float8_e4m3fn: "float8_e4m3fn", torch.int8: "int8_tensorwise"}
-"""ComfyUI's names of what is read and written here, by the dtype that the matrices are stored in."""
+"""ComfyUI's names of the formats that are read and written here, by the dtype of the stored matrices."""
 
 _WRITTEN = {
-    # ComfyUI would round the inputs of float8 products, too, without a scale; that doubles the error.
+    # Without full_precision_matrix_mult ComfyUI also rounds the inputs to float8, without a scale; that doubles the
+    # error.
     torch.float8_e4m3fn: {"format": "float8_e4m3fn", "full_precision_matrix_mult": True},
     torch.int8: {"format": "int8_tensorwise"},
 }
 
 _NETWORK = "velocity_network."
 _EXTRAS = ("weight_scale", "comfy_quant")
-# ComfyUI's header entry in place of the comfy_quant tensors.
+# The metadata entry that older ComfyUI files have instead of comfy_quant tensors.
 _METADATA = "_quantization_metadata"
-_AT_ONCE = 2**24
+_VALUES_AT_ONCE = 2**24
 
 
 def takes_8_bits(name: str, shape: tuple[int, ...]) -> bool:
     """Whether a tensor, by this package's name, is stored in 8 bits: the velocity network's matrices, 99.7% of it.
 
-    What follows time, positions and convolutions are small, and the prompt encoder decides where the flow starts. Sides are
-    multiples of 16 for the sake of the devices' 8-bit products.
+    Time-dependent parameters, position tables and convolutions are small, and the prompt encoder decides where the
+    flow starts. Both sides must be multiples of 16, as 8-bit matrix products on GPUs require.
     """
     return (
         name.startswith(_NETWORK)
@@ -48,15 +51,15 @@ def takes_8_bits(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def scale_of(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """What a matrix [R, C] is to be divided by to fit the dtype: one float32 number for float8, [R, 1] for int8."""
-    if matrix.is_meta:  # the shape is all that is asked for
+    """The float32 scale to divide a matrix [R, C] by so that it fits the dtype: a scalar for float8, [R, 1] for int8."""
+    if matrix.is_meta:  # only the shape matters
         return matrix.new_empty((len(matrix), 1) if dtype == torch.int8 else (), dtype=torch.float32)
     if dtype == torch.int8:
         low, high = torch.aminmax(matrix, dim=1, keepdim=True)
         return torch.maximum(-low, high).float().clamp(min=1e-30) / 127
     low, high = torch.aminmax(matrix)
     ratio = torch.maximum(-low, high).float().clamp(min=1e-30) / torch.finfo(dtype).max
-    # A power of two loses nothing, whichever dtype a device multiplies in.
+    # Multiplying by a power of two is exact, whichever dtype a device multiplies in.
     return torch.exp2(torch.ceil(torch.log2(ratio)))
 
 
@@ -66,23 +69,26 @@ def quantised(matrix: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def scaled(matrix: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A matrix [R, C] times a factor, one number or [R, 1], in `dtype`; rounded to the nearest."""
+    """A matrix [R, C] times a factor, one number or [R, 1], rounded to the nearest value of `dtype`."""
     result = torch.empty(matrix.shape, dtype=dtype, device=matrix.device)
     if matrix.is_meta:
         return result
-    # Some rows at a time, as the float32 of the largest matrix would be half a gigabyte.
-    count = max(1, _AT_ONCE // matrix.shape[1])
+    # Some rows at a time: the largest matrix would take half a gigabyte in float32.
+    count = max(1, _VALUES_AT_ONCE // matrix.shape[1])
     for target, rows, factors in zip(*(part.split(count) for part in (result, matrix, factor.expand(len(matrix), 1)))):
         product = rows.float() * factors
         target.copy_(product if dtype.is_floating_point else product.round())
     return result
 
 
-def eight_bit_recipe(recipe: Recipe, tensors: dict[str, Tensor], dtype: torch.dtype) -> Recipe:
-    """What `recipe` makes of a network (`tensors`: its outline), with large matrices in ComfyUI's 8-bit format and the rest in bfloat16."""
+def eight_bit_map(mapping: TensorMap, shapes: Mapping[str, Tensor], dtype: torch.dtype) -> TensorMap:
+    """`mapping` of a network with large matrices in ComfyUI's 8-bit format and the rest in bfloat16.
+
+    `shapes` are the tensors that `mapping` builds; meta tensors will do.
+    """
     changed = {}
-    for name, source in recipe.items():
-        if not takes_8_bits(name, tensors[name].shape):
+    for name, source in mapping.items():
+        if not takes_8_bits(name, shapes[name].shape):
             changed[name] = _then(source, lambda tensor: tensor.to(torch.bfloat16))
             continue
         layer = name.removesuffix(".weight")
@@ -93,9 +99,9 @@ def eight_bit_recipe(recipe: Recipe, tensors: dict[str, Tensor], dtype: torch.dt
 
 
 def eight_bit_layers(file: WeightFile) -> dict[str, dict]:
-    """A network file's 8-bit layers, by their stored names, and ComfyUI's settings of each; none for other files.
+    """A network file's 8-bit layers by their stored names, with ComfyUI's settings of each; empty for other files.
 
-    Raises CheckpointError for formats that are not read here, and for layers that are not whole.
+    Raises CheckpointError for formats that are not supported here, and for incomplete layers.
     """
     layers = _listed_layers(file)
     for name in file:
@@ -108,29 +114,32 @@ def eight_bit_layers(file: WeightFile) -> dict[str, dict]:
     return layers
 
 
-def dequantising(recipe: Recipe, file: WeightFile, layers: dict[str, dict], dtype: torch.dtype | None) -> Recipe:
-    """The recipe for the file with its 8-bit layers in `dtype`, or in that of its other weights."""
+def dequantised_map(
+    mapping: TensorMap, file: WeightFile, layers: dict[str, dict], dtype: torch.dtype | None
+) -> TensorMap:
+    """`mapping` of the file with its 8-bit layers in `dtype`, or for None in the dtype of its other weights."""
     if not layers:
-        return recipe
+        return mapping
     if dtype is None:
         eight_bit = {f"{layer}.{leaf}" for layer in layers for leaf in ("weight", *_EXTRAS)}
-        dtype = next(file.dtype(name) for name in file if name not in eight_bit and file.dtype(name).is_floating_point)
+        others = (file.dtype(name) for name in file if name not in eight_bit)
+        dtype = next((other for other in others if other.is_floating_point), torch.bfloat16)
 
-    def source(stored: str, plain: Source) -> Source:
+    def source(stored: str, plain: TensorSource) -> TensorSource:
         layer = stored.removesuffix(".weight")
         if layer not in layers:
             return plain
-        return Source((stored, f"{layer}.weight_scale"), lambda matrix, scale: scaled(matrix, scale, dtype))
+        return TensorSource((stored, f"{layer}.weight_scale"), lambda matrix, scale: scaled(matrix, scale, dtype))
 
     return {
-        name: source(plain.names[0], plain) for name, plain in recipe.items() if not _is_extra(plain.names[0], layers)
+        name: source(plain.names[0], plain) for name, plain in mapping.items() if not _is_extra(plain.names[0], layers)
     }
 
 
-def keeping(recipe: Recipe, layers: dict[str, dict]) -> Recipe:
-    """The recipe for the file with its 8-bit layers as ComfyUI loads them, with their settings as tensors."""
+def stored_map(mapping: TensorMap, layers: dict[str, dict]) -> TensorMap:
+    """`mapping` of a file with its 8-bit layers as ComfyUI loads them: each with a `comfy_quant` tensor."""
     kept = {}
-    for name, source in recipe.items():
+    for name, source in mapping.items():
         layer = source.names[0].removesuffix(".weight")
         if layer in layers:
             kept[name.removesuffix(".weight") + ".comfy_quant"] = _settings_source(layers[layer])
@@ -141,16 +150,17 @@ def keeping(recipe: Recipe, layers: dict[str, dict]) -> Recipe:
 
 @torch.no_grad()
 def quantise_modules(network: nn.Module, kind: str) -> int:
-    """Replace a velocity network's large matrices by torchao's 8-bit tensors, "int8" or "float8"; how many.
+    """Replace a velocity network's large matrices by torchao's "int8" or "float8" tensors; return how many.
 
-    Not the one between the stages: torchao makes a matrix whole again to multiply with it, and of that one, ten times as large as
-    any other, 8 bits save less than this takes. They are multiplied in the dtype of their inputs. Raises ValueError for another kind and a network that has such already,
+    The matrix between the stages stays as it is: torchao dequantises a matrix to multiply with it, and this one is
+    ten times as large as any other, so that its dequantised copy would take more memory than 8 bits save. Products
+    are in the dtype of their inputs. Raises ValueError for another kind and for a network that is quantised already,
     ImportError without torchao.
     """
     if kind not in KINDS:
         raise ValueError(f"8-bit weights are {' or '.join(KINDS)}, not {kind!r}")
     if is_quantised(network):
-        raise ValueError("the network's weights are in 8 bits already; load it anew for another kind")
+        raise ValueError("the network's weights are in 8 bits already; load it again to quantise it differently")
     try:
         from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
     except ImportError as error:
@@ -168,16 +178,16 @@ def quantise_modules(network: nn.Module, kind: str) -> int:
 
 
 def is_quantised(network: nn.Module) -> bool:
-    """Whether `quantise_modules` has been here."""
+    """Whether `quantise_modules` has replaced matrices of the network."""
     return any(type(parameter).__module__.startswith("torchao.") for parameter in network.parameters())
 
 
-def _then(source: Source, step) -> Source:
-    return Source(source.names, lambda *tensors: step(source.build(*tensors)))
+def _then(source: TensorSource, step: Callable[[Tensor], Tensor]) -> TensorSource:
+    return TensorSource(source.names, lambda *tensors: step(source.build(*tensors)))
 
 
-def _settings_source(settings: dict) -> Source:
-    return Source((), lambda: torch.tensor(list(json.dumps(settings).encode()), dtype=torch.uint8))
+def _settings_source(settings: dict) -> TensorSource:
+    return TensorSource((), lambda: torch.tensor(list(json.dumps(settings).encode()), dtype=torch.uint8))
 
 
 def _is_extra(stored: str, layers: dict[str, dict]) -> bool:
@@ -186,7 +196,7 @@ def _is_extra(stored: str, layers: dict[str, dict]) -> bool:
 
 
 def _listed_layers(file: WeightFile) -> dict[str, dict]:
-    """The layers that the file's header lists, as ComfyUI's older quantised files have it."""
+    """The layers that the metadata list, as in ComfyUI's older quantised files."""
     if _METADATA not in file.metadata:
         return {}
     listed = _parsed(file, _METADATA, lambda: file.metadata[_METADATA]).get("layers")
@@ -195,7 +205,7 @@ def _listed_layers(file: WeightFile) -> dict[str, dict]:
     return {layer.removeprefix(file.prefix): settings for layer, settings in listed.items()}
 
 
-def _parsed(file: WeightFile, name: str, content) -> dict:
+def _parsed(file: WeightFile, name: str, content: Callable[[], str | bytes]) -> dict:
     try:
         parsed = json.loads(content())
     except (ValueError, TypeError):
@@ -214,13 +224,14 @@ def _check_layer(file: WeightFile, layer: str, settings: dict) -> None:
     described = f"{stored} with convrot" if '"convrot": true' in json.dumps(settings) else stored
     if described not in FORMATS.values():
         raise CheckpointError(
-            f"{file.path} has weights quantised as {described} (found {layer}), which is not supported; expected one of "
-            f"{', '.join(FORMATS.values())}, as `flowinone convert --dtype fp8` and `--dtype int8` write them"
+            f"{file.path} has weights quantised as {described} (found {layer}), which is not supported; expected "
+            f"one of {', '.join(FORMATS.values())}, as `flowinone convert --dtype fp8` and `--dtype int8` write them"
         )
     weight, scale = f"{layer}.weight", f"{layer}.weight_scale"
     if not (native_name(weight) or "").startswith(_NETWORK):
         raise CheckpointError(
-            f"{file.path} has 8-bit weights in {layer}; expected them in the velocity network alone, convert it again"
+            f"{file.path} has 8-bit weights in {layer}; only the velocity network's can be read. "
+            "Convert the published weights again"
         )
     for name in (weight, scale):
         if name not in file:
@@ -235,6 +246,6 @@ def _check_layer(file: WeightFile, layer: str, settings: dict) -> None:
         or not file.dtype(scale).is_floating_point
     ):
         raise CheckpointError(
-            f"{file.path} says that {layer} is {stored}, and holds {file.dtype(weight)} {shape} with scales {scales}; "
+            f"{file.path} declares {layer} as {stored} but stores {file.dtype(weight)} {shape} with scales {scales}; "
             "convert the published weights again"
         )

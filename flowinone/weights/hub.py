@@ -1,7 +1,8 @@
-"""Files on the Hugging Face Hub: what they are, and parts of them, fetched so that a later run can go on.
+"""Files on the Hugging Face Hub: what they are, and parts of them, downloaded so that a later run can resume.
 
-huggingface_hub (1.32 and 2.4) starts a cut download over in the next run, fetches whole files only and checks no sum.
-So the transfer is made here, by plain HTTP; endpoint, token, proxies, offline mode and errors are huggingface_hub's.
+huggingface_hub (1.32 and 2.4) restarts an interrupted download in the next run, downloads whole files only and
+verifies no checksum. So the transfer is done here, by plain HTTP; endpoint, token, proxies, offline mode and errors
+are huggingface_hub's.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 
-# HTTPError is its HTTP client's, httpx's or httpx2's by version, and the base of connection troubles too.
+# HTTPError is that of its HTTP client (httpx or httpx2, by version), and the base class of connection failures too.
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -25,21 +26,21 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
-from .weightfile import DTYPE_CODES
+from .safetensors_header import DTYPES, MAX_HEADER_BYTES, encode_header
 
-WAITS = (1, 2, 4, 8)
-"""Seconds before each new try, as long as nothing comes; after the last a download gives up."""
-LARGEST_HEADER = 100_000_000
-"""Bytes of a safetensors header, as safetensors itself has it."""
-_SIZES = {code: dtype.itemsize for dtype, code in DTYPE_CODES.items()}
+RETRY_DELAYS = (1, 2, 4, 8)
+"""Seconds before each retry, as long as no data arrives; after the last one a download gives up."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-Range = tuple[int, int]
-"""From which byte of a file up to, not with, which."""
+ByteRange = tuple[int, int]
+"""The first byte, and the one after the last."""
+
+Log = Callable[[str], None]
+"""Gets each line for the user, such as news of a retry."""
 
 
 class DownloadError(OSError):
-    """A file that could not be fetched; the message names it, what was wrong and what to do."""
+    """A file that could not be downloaded; the message names it, what was wrong and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,33 +57,33 @@ class HubFile:
         return f"{self.name} of {self.repo}"
 
 
-def look_up(repo: str, name: str, say: Callable[[str], None]) -> HubFile:
+def find_hub_file(repo: str, name: str, log: Log) -> HubFile:
     """The file on the repository's main branch. Raises DownloadError if the Hub does not show it."""
-    what, waits = f"{name} of {repo}", iter(WAITS)
+    what, delays = f"{name} of {repo}", iter(RETRY_DELAYS)
     while True:
         try:
             metadata = get_hf_file_metadata(hf_hub_url(repo, name), library_name="flowinone")
             break
         except HTTPError as error:
-            _wait(waits, error, repo, name, say)
+            _wait_to_retry(delays, error, repo, name, log)
     commit, sha256, size = metadata.commit_hash, metadata.etag, metadata.size
     if not (commit and size and _SHA256.fullmatch(sha256 or "")):
         raise DownloadError(
-            f"{constants.ENDPOINT} does not tell commit, size and SHA-256 of {what}, as the Hub does of large files; "
+            f"{constants.ENDPOINT} does not tell commit, size and SHA-256 of {what}, as the Hub does for large files; "
             "check HF_ENDPOINT, and proxies in between"
         )
     return HubFile(repo, name, commit, sha256, size)
 
 
-def read(file: HubFile, start: int, end: int, say: Callable[[str], None]) -> Iterator[bytes]:
-    """Bytes `start` up to `end` of the file, in pieces as they come; where a connection is cut, the next one goes on.
+def stream_range(file: HubFile, start: int, end: int, log: Log) -> Iterator[bytes]:
+    """The bytes from `start` to before `end` of the file, in pieces as they arrive.
 
-    `say` gets a line for each new try. Raises DownloadError when tries do not help.
+    A connection that breaks is replaced by another that continues. Raises DownloadError when retries do not help.
     """
     url = hf_hub_url(file.repo, file.name, revision=file.commit)
-    waits = iter(WAITS)
+    delays = iter(RETRY_DELAYS)
     while start < end:
-        # A compressed answer would have other bytes.
+        # A compressed response would have other bytes.
         headers = build_hf_headers(
             library_name="flowinone", headers={"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
         )
@@ -100,15 +101,15 @@ def read(file: HubFile, start: int, end: int, say: Callable[[str], None]) -> Ite
                 for piece in response.iter_bytes():
                     piece = piece[: end - start]
                     start += len(piece)
-                    waits = iter(WAITS)
+                    delays = iter(RETRY_DELAYS)
                     yield piece
                     if start == end and response.status_code == 200:
-                        return  # what follows was not asked for
-            trouble = ConnectionError("the answer ended early")
-        except HTTPError as error:
-            trouble = error
+                        return  # the rest of the file was not asked for
+            error: Exception = ConnectionError("the response ended early")
+        except HTTPError as failure:
+            error = failure
         if start < end:
-            _wait(waits, trouble, file.repo, file.name, say)
+            _wait_to_retry(delays, error, file.repo, file.name, log)
 
 
 def _check_range(response, file: HubFile, start: int) -> None:
@@ -118,84 +119,84 @@ def _check_range(response, file: HubFile, start: int) -> None:
     if not (given.startswith(f"bytes {start}-") and given.endswith(f"/{file.size}")):
         answer = f"Content-Range {given!r}" if given else "the whole file"
         raise DownloadError(
-            f"bytes {start:,} and on of {file} ({file.size:,} bytes) were asked for, "
-            f"and {constants.ENDPOINT} gave {answer}; "
+            f"{constants.ENDPOINT} was asked for {file} from byte {start:,} of {file.size:,} and sent {answer}; "
             "it has to serve parts of files: check HF_ENDPOINT, and proxies in between"
         )
 
 
-def _wait(waits: Iterator[float], trouble: Exception, repo: str, name: str, say: Callable[[str], None]) -> None:
-    """Wait until a new try makes sense; DownloadError where none does, or none is left."""
-    status = trouble.response.status_code if isinstance(trouble, HfHubHTTPError) else None
-    wait = next(waits, None) if status is None or status in (408, 429) or status >= 500 else None
+def _wait_to_retry(delays: Iterator[float], error: Exception, repo: str, name: str, log: Log) -> None:
+    """Sleep before a retry; raise DownloadError if a retry makes no sense or none is left."""
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    delay = next(delays, None) if status is None or status in (408, 429) or status >= 500 else None
     what = f"{name} of {repo}"
     hub = constants.ENDPOINT
-    came = f"{hub} answered {status}" if status else f"the connection to {hub} failed ({trouble})"
-    if wait is not None:
-        say(f"{what}: {came}; trying again in {wait} s")
-        time.sleep(wait)
+    happened = f"{hub} answered {status}" if status else f"the connection to {hub} failed ({error})"
+    if delay is not None:
+        log(f"{what}: {happened}; retrying in {delay} s")
+        time.sleep(delay)
         return
-    if isinstance(trouble, GatedRepoError):
-        sentence = f"{repo} is gated: accept its terms on {hub}/{repo}, and set HF_TOKEN to a token of yours"
-    elif isinstance(trouble, RepositoryNotFoundError):
-        sentence = (
+    if isinstance(error, GatedRepoError):
+        message = f"{repo} is gated: accept its terms on {hub}/{repo}, and set HF_TOKEN to your token"
+    elif isinstance(error, RepositoryNotFoundError):
+        message = (
             f"{hub} shows no repository {repo} ({status}); check HF_ENDPOINT, "
-            "and set HF_TOKEN to a valid token or to none"
+            "and set HF_TOKEN to a valid token or unset it"
         )
-    elif isinstance(trouble, RemoteEntryNotFoundError):
-        sentence = f"{repo} has no file {name} (404); see what it has on {hub}/{repo}/tree/main"
+    elif isinstance(error, RemoteEntryNotFoundError):
+        message = f"{repo} has no file {name} (404); see what it has on {hub}/{repo}/tree/main"
     elif status in (401, 403):
-        sentence = f"{what}: {came}; set HF_TOKEN to a valid token or to none"
+        message = f"{what}: {happened}; set HF_TOKEN to a valid token or unset it"
     else:
-        sentence = f"{what}: {came}; try again later, with the same command: it goes on from what has arrived"
-    raise DownloadError(sentence) from trouble
+        message = f"{what}: {happened}; try again later with the same command, which resumes the download"
+    raise DownloadError(message) from error
 
 
-def fetch(
+def download_ranges(
     file: HubFile,
-    ranges: Sequence[Range],
+    ranges: Sequence[ByteRange],
     head: bytes,
     target: Path,
     advance: Callable[[int], None],
-    say: Callable[[str], None],
+    log: Log,
 ) -> None:
-    """Make `target` hold `head` and then the ranges of the file, one behind the other; what it holds already stays.
+    """Write `head` and then the file's ranges, one after the other, to `target`; what it already holds is kept.
 
-    `advance` gets the number of bytes that came. Raises DownloadError.
+    `advance` gets the number of bytes that arrived. Raises DownloadError.
     """
     target.touch()
     with open(target, "r+b") as stream:
-        held = stream.seek(0, os.SEEK_END)
-        if held < len(head):
+        present = stream.seek(0, os.SEEK_END)
+        if present < len(head):
             stream.seek(0)
             stream.write(head)
-            advance(len(head) - held)
-        # Every byte has its place: a second run at the same time writes the same file and spoils nothing.
-        held -= len(head)
+            advance(len(head) - present)
+        # Every byte has its place, so that two runs at the same time write the same file.
+        present -= len(head)
         for start, end in ranges:
-            here = min(max(held, 0), end - start)
-            for piece in read(file, start + here, end, say):
+            skipped = min(max(present, 0), end - start)
+            for piece in stream_range(file, start + skipped, end, log):
                 stream.write(piece)
                 advance(len(piece))
-            held -= end - start
+            present -= end - start
 
 
-def tensor_entries(file: HubFile, say: Callable[[str], None]) -> dict[str, dict]:
-    """The header of a safetensors file on the Hub; `data_offsets` count from the start of the file, other than stored.
+def tensor_entries(file: HubFile, log: Log) -> dict[str, dict]:
+    """The header entries of a safetensors file on the Hub, with `data_offsets` counted from the start of the file.
 
-    Raises DownloadError if it is not such a file, or its header is at odds with itself or with the file's size.
+    Only these bytes are transferred, which huggingface_hub's own header parser doesn't guarantee. Raises
+    DownloadError if it is not such a file, or its header contradicts itself or the file's size.
     """
-    length = int.from_bytes(b"".join(read(file, 0, 8, say)), "little")
-    if not 2 <= length <= min(LARGEST_HEADER, file.size - 8):
+    length = int.from_bytes(b"".join(stream_range(file, 0, 8, log)), "little")
+    if not 2 <= length <= min(MAX_HEADER_BYTES, file.size - 8):
         raise _not_safetensors(file, f"its header claims {length:,} bytes")
     try:
-        header = json.loads(b"".join(read(file, 8, 8 + length, say)))
+        header = json.loads(b"".join(stream_range(file, 8, 8 + length, log)))
         header.pop("__metadata__", None)
         for entry in header.values():
             begin, end = (8 + length + offset for offset in entry["data_offsets"])
             if not (8 + length <= begin and end <= file.size):
                 raise ValueError("tensors outside of the file")
-            if end - begin != math.prod(entry["shape"]) * _SIZES[entry["dtype"]]:
+            if end - begin != math.prod(entry["shape"]) * DTYPES[entry["dtype"]].itemsize:
                 raise ValueError("tensors whose shape and size differ")
             entry["data_offsets"] = begin, end
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -205,14 +206,14 @@ def tensor_entries(file: HubFile, say: Callable[[str], None]) -> dict[str, dict]
 
 def _not_safetensors(file: HubFile, why: str) -> DownloadError:
     return DownloadError(
-        f"{file} is not a safetensors file to read parts of ({why}); "
-        "download one by hand, and turn it into a smaller one with `flowinone convert`"
+        f"{file} is not a safetensors file of which parts can be read ({why}); "
+        "download it by hand and convert it with `flowinone convert`"
     )
 
 
-def selection(entries: dict[str, dict], names: Collection[str], metadata: dict[str, str]) -> tuple[bytes, list[Range]]:
-    """Some tensors of a safetensors file as a file of their own: its header, and the ranges of the first that follow."""
-    header, ranges, offset = {"__metadata__": metadata}, [], 0
+def subset(entries: dict[str, dict], names: Collection[str], metadata: dict[str, str]) -> tuple[bytes, list[ByteRange]]:
+    """A safetensors file of some of the tensors: its header, and the ranges of the original file that follow."""
+    header, ranges, offset = {}, [], 0
     for name in sorted(names, key=lambda name: entries[name]["data_offsets"]):
         begin, end = entries[name]["data_offsets"]
         header[name] = {**entries[name], "data_offsets": [offset, offset + end - begin]}
@@ -221,6 +222,4 @@ def selection(entries: dict[str, dict], names: Collection[str], metadata: dict[s
             ranges[-1] = ranges[-1][0], end
         else:
             ranges.append((begin, end))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text, ranges
+    return encode_header(header, metadata), ranges

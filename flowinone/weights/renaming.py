@@ -1,4 +1,4 @@
-"""Two-way renaming of tensors by a table of patterns."""
+"""Renaming of tensors in both directions, by a table of patterns."""
 
 import functools
 import re
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 
 class Renaming:
-    """A table with two names a row; `#` stands for a number and `*` for the rest, and both sides name them in one order.
+    """A table of two columns of names. `#` matches a number, `*` the rest; both columns have them in the same order.
 
-    The first row that fits a name decides.
+    The first row that matches a name decides.
     """
 
     def __init__(self, table: str):
@@ -17,11 +17,11 @@ class Renaming:
         self._backward = _renamer([_rule(right, left) for left, right in rows])
 
     def forward(self, name: str) -> str | None:
-        """The right column's name for one of the left column's; None where no row fits."""
+        """The right column's name for one of the left column; None where no row matches."""
         return self._forward(name)
 
     def backward(self, name: str) -> str | None:
-        """The left column's name for one of the right column's; None where no row fits."""
+        """The left column's name for one of the right column; None where no row matches."""
         return self._backward(name)
 
 

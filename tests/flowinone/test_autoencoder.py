@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from devtools import tiny
+from devtools.numerics import relative_error
 from flowinone.autoencoder import autoencoder_from_state_dict, autoencoder_of_widths, decode_latents, image_latents
 from flowinone.config import LATENT_SCALE
-from flowinone.weights.layouts import autoencoder_recipe
-from tests.conftest import relative_error
+from flowinone.weights.mapping import autoencoder_map
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def test_the_attention_names_of_older_diffusers_files_are_read(autoencoder):
             name = name.replace(f".attentions.0.{today}.", f".attentions.0.{before}.")
         stored[name] = tensor
     assert any("proj_attn" in name for name in stored)
-    recipe = autoencoder_recipe(stored)
-    again = autoencoder_from_state_dict({name: stored[source.names[0]] for name, source in recipe.items()})
+    mapping = autoencoder_map(stored)
+    again = autoencoder_from_state_dict({name: stored[source.names[0]] for name, source in mapping.items()})
     image = tiny.fixture_input("image", (1, 3, 64, 64), 0.5)
     assert torch.equal(image_latents(again, image, None), image_latents(autoencoder, image, None))
 

@@ -9,8 +9,8 @@ from devtools import tiny
 from flowinone.config import FlowInOneConfig
 from flowinone.model import FlowInOneModel
 from flowinone.model.flowinone_model import native_tensors
-from flowinone.weights.checkpoint import load_autoencoder, load_network, load_preview, load_vision
-from flowinone.weights.layouts import vision_recipe
+from flowinone.weights.checkpoint import open_autoencoder, open_network, open_vision
+from flowinone.weights.mapping import vision_map
 from flowinone.weights.weightfile import CheckpointError
 
 NOTHING = torch.zeros(())
@@ -32,71 +32,75 @@ def prefixed(prefix, weights):
 
 
 def transformers_names(weights):
-    recipe = vision_recipe(weights)
-    return {name: source.build(*(weights[n] for n in source.names)).contiguous() for name, source in recipe.items()}
+    mapping = vision_map(weights)
+    return {name: source.build(*(weights[n] for n in source.names)).contiguous() for name, source in mapping.items()}
 
 
 def test_native_names_load_like_upstreams(tmp_path):
     save_file(prefixed("module.", NATIVE), tmp_path / "x.safetensors")
-    assert_same(load_network(tmp_path / "x.safetensors")[0], NATIVE)
+    assert_same(open_network(tmp_path / "x.safetensors").tensors(), NATIVE)
 
 
 def test_training_only_tensors_are_never_read(tmp_path):
     # Reading the first of them to cast it would need two pebibytes.
     training_only = {"open_clip.huge": NOTHING.expand(2**50), "open_clip_output.0.weight": torch.ones(2)}
     torch.save(NETWORK | training_only, tmp_path / "x.pth")
-    tensors, _ = load_network(tmp_path / "x.pth", torch.bfloat16)
+    tensors = open_network(tmp_path / "x.pth").tensors(torch.bfloat16)
     assert set(tensors) == set(NATIVE)
 
 
 def test_floating_point_tensors_are_cast_and_integers_are_not(tmp_path):
     save_file(AUTOENCODER | {"encoder.steps": torch.tensor([3])}, tmp_path / "x.safetensors")
-    tensors, _ = load_autoencoder(tmp_path / "x.safetensors", torch.float16)
+    tensors = open_autoencoder(tmp_path / "x.safetensors").tensors(torch.float16)
     assert tensors.pop("encoder.steps").dtype == torch.int64
     assert_same(tensors, {name: tensor.half() for name, tensor in AUTOENCODER.items()})
 
 
 def test_tensors_go_to_the_device_asked_for(tmp_path):
     save_file(NETWORK, tmp_path / "x.safetensors")
-    tensors, _ = load_network(tmp_path / "x.safetensors", torch.bfloat16, "meta")
+    tensors = open_network(tmp_path / "x.safetensors").tensors(torch.bfloat16, "meta")
     assert {(tensor.device.type, tensor.dtype) for tensor in tensors.values()} == {("meta", torch.bfloat16)}
 
 
 def test_head_counts_come_from_the_metadata(tmp_path):
     heads = json.dumps(dataclasses.asdict(FlowInOneConfig(coarse_heads=4, context_heads=2)))
     save_file(NATIVE, tmp_path / "x.safetensors", metadata={"flowinone.config": heads})
-    tensors, config = load_network(tmp_path / "x.safetensors")
+    file = open_network(tmp_path / "x.safetensors")
+    config = file.config
     assert (config.coarse_heads, config.context_heads, config.coarse_width) == (4, 2, 64)
-    assert FlowInOneModel.from_state_dict(tensors, coarse_heads=4, context_heads=2).config == config
+    assert FlowInOneModel.from_state_dict(file.tensors(), coarse_heads=4, context_heads=2).config == config
+    assert file.load().config == config
 
 
-VISION_COUNT = load_vision, VISION, "flowinone.vision_heads", "num_attention_heads"
-AUTOENCODER_COUNT = load_autoencoder, AUTOENCODER, "flowinone.norm_groups", "norm_num_groups"
+VISION_COUNT = open_vision, VISION, "flowinone.vision_heads", "num_attention_heads"
+AUTOENCODER_COUNT = open_autoencoder, AUTOENCODER, "flowinone.norm_groups", "norm_num_groups"
 
 
-@pytest.mark.parametrize(("load", "weights", "key", "setting"), [VISION_COUNT, AUTOENCODER_COUNT])
-def test_what_shapes_of_the_other_parts_do_not_tell_comes_from_the_metadata_too(tmp_path, load, weights, key, setting):
+@pytest.mark.parametrize(("open_file", "weights", "key", "setting"), [VISION_COUNT, AUTOENCODER_COUNT])
+def test_what_shapes_of_the_other_parts_do_not_tell_comes_from_the_metadata_too(
+    tmp_path, open_file, weights, key, setting
+):
     path = tmp_path / "x.safetensors"
     save_file(weights, path, {key: "8"})
-    assert load(path)[1] == {setting: 8}
+    assert open_file(path).settings == {setting: 8}
     save_file(weights, path)
-    assert load(path)[1] == {}
+    assert open_file(path).settings == {}
     for unreadable in ("", "eight", "0", "-8", "8.0", "[8]"):
         save_file(weights, path, {key: unreadable})
         with pytest.raises(CheckpointError, match=f"has unreadable {key} metadata; convert it again"):
-            load(path)
+            open_file(path)
     save_file(weights, path, {key: "100"})
     with pytest.raises(CheckpointError, match=f"cannot be used: {key}=100 does not divide a layer's width [0-9]+$"):
-        load(path)
+        open_file(path)
 
 
 def test_a_networks_preview_comes_from_its_metadata(tmp_path):
     factors, bias = [[0.5, 0, -1], [1, 2, 3], [0, 0, 0], [-0.25, 0, 1]], [0.1, 0, -0.1]
     path = tmp_path / "x.safetensors"
     save_file(NETWORK, path, {"flowinone.preview": json.dumps({"factors": factors, "bias": bias})})
-    assert load_preview(path) == (factors, bias)
+    assert open_network(path).preview == (factors, bias)
     save_file(NETWORK, path)
-    assert load_preview(path) is None
+    assert open_network(path).preview is None
     for unreadable in (
         "no json",
         "[]",
@@ -108,17 +112,18 @@ def test_a_networks_preview_comes_from_its_metadata(tmp_path):
         save_file(
             NETWORK, path, {"flowinone.preview": unreadable if isinstance(unreadable, str) else json.dumps(unreadable)}
         )
+        network = open_network(path)
         with pytest.raises(CheckpointError, match="has unreadable flowinone.preview metadata; convert it again"):
-            load_preview(path)
+            network.preview  # noqa: B018
 
 
 def test_the_released_files_keys_and_shapes_are_a_whole_network(tmp_path):
     keys = tiny.manifest("flowinone_256px")
     assert len(keys) == 3235
     torch.save({name: NOTHING.expand(shape) for name, shape in keys.items()}, tmp_path / "flowinone_256px.pth")
-    tensors, config = load_network(tmp_path / "flowinone_256px.pth")
-    assert config == FlowInOneConfig()
-    assert len(tensors) == sum(not name.startswith("open_clip") for name in keys)
+    network = open_network(tmp_path / "flowinone_256px.pth")
+    assert network.config == FlowInOneConfig()
+    assert len(network.tensors()) == sum(not name.startswith("open_clip") for name in keys)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +144,7 @@ def test_every_layout_of_janus_gives_the_same_vision_encoder(tmp_path, layout):
     torch.save(layout(VISION), tmp_path / "x.bin")
     save_file(layout(VISION), tmp_path / "x.safetensors")
     for name in ("x.bin", "x.safetensors"):
-        assert_same(load_vision(tmp_path / name)[0], expected)
+        assert_same(open_vision(tmp_path / name).tensors(), expected)
 
 
 @pytest.mark.parametrize(
@@ -158,13 +163,13 @@ def test_every_layout_of_janus_gives_the_same_vision_encoder(tmp_path, layout):
 )
 def test_every_layout_of_an_autoencoder_gives_the_same_tensors(tmp_path, layout):
     torch.save(layout(AUTOENCODER), tmp_path / "x.ckpt")
-    assert_same(load_autoencoder(tmp_path / "x.ckpt")[0], AUTOENCODER)
+    assert_same(open_autoencoder(tmp_path / "x.ckpt").tensors(), AUTOENCODER)
 
 
 def test_a_diffusers_autoencoder_keeps_its_names(tmp_path):
     AutoencoderKL = pytest.importorskip("diffusers").AutoencoderKL
     save_autoencoder(AutoencoderKL, tmp_path / "vae", levels=4)
-    tensors, _ = load_autoencoder(tmp_path / "vae")
+    tensors = open_autoencoder(tmp_path / "vae").tensors()
     assert set(tensors) == set(AutoencoderKL.from_pretrained(tmp_path / "vae").state_dict())
 
 
@@ -180,101 +185,103 @@ def save_autoencoder(kind, folder, levels):
 def test_an_autoencoder_of_another_scale_is_refused(tmp_path):
     AutoencoderKL = pytest.importorskip("diffusers").AutoencoderKL
     save_autoencoder(AutoencoderKL, tmp_path / "vae", levels=3)
-    with pytest.raises(CheckpointError, match="is a VAE of 4 pixels a latent; expected Stable Diffusion 1.x's with 8"):
-        load_autoencoder(tmp_path / "vae")
+    with pytest.raises(
+        CheckpointError, match="is a VAE of 4 pixels per latent; expected Stable Diffusion 1.x's with 8"
+    ):
+        open_autoencoder(tmp_path / "vae")
 
 
 @pytest.mark.parametrize(
-    ("load", "weights", "sentence"),
+    ("open_file", "weights", "sentence"),
     [
         (
-            load_network,
+            open_network,
             {"model.diffusion_model.input_blocks.0.0.weight": ONE, "model.diffusion_model.out.2.bias": ONE},
             "is a Stable Diffusion checkpoint (found model.diffusion_model.input_blocks.*); "
             "expected the FlowInOne keys stages.* (upstream) or velocity_network.* (converted)",
         ),
         (
-            load_network,
+            open_network,
             {"model.diffusion_model.input_blocks.0.0.weight": ONE, "first_stage_model.decoder.conv_in.weight": ONE},
             "is a Stable Diffusion checkpoint (found model.diffusion_model.input_blocks.*)",
         ),
         (
-            load_network,
+            open_network,
             {"model.diffusion_model.blocks.0.q.weight": ONE},
             "is a diffusion model's checkpoint (found model.diffusion_model.*)",
         ),
-        (load_network, {"double_blocks.0.img_attn.proj.weight": ONE}, "is a Flux checkpoint (found double_blocks.*)"),
-        (load_network, {"down_blocks.0.resnets.0.conv1.weight": ONE}, "is a diffusers UNet (found down_blocks.*)"),
+        (open_network, {"double_blocks.0.img_attn.proj.weight": ONE}, "is a Flux checkpoint (found double_blocks.*)"),
+        (open_network, {"down_blocks.0.resnets.0.conv1.weight": ONE}, "is a diffusers UNet (found down_blocks.*)"),
         (
-            load_network,
+            open_network,
             {"lora_unet_mid_block.lora_up.weight": ONE, "lora_unet_mid_block.lora_down.weight": ONE},
             "is a LoRA (found lora_unet_mid_block.lora_up.*)",
         ),
-        (load_network, {"velocity_network.x.lora_A.weight": ONE}, "is a LoRA (found velocity_network.x.lora_A.*)"),
+        (open_network, {"velocity_network.x.lora_A.weight": ONE}, "is a LoRA (found velocity_network.x.lora_A.*)"),
         (
-            load_network,
+            open_network,
             {"vision_model.post_layernorm.bias": ONE},
             "is a CLIP or SigLIP vision model (found vision_model.*)",
         ),
-        (load_network, {"decoder.conv_in.weight": ONE, "quant_conv.weight": ONE}, "is a VAE (found decoder.conv_in.*)"),
-        (load_network, {"layers.0.self_attn.q_proj.weight": ONE}, "is a language model (found layers.0*)"),
-        (load_network, {"foo.weight": ONE, "bar.bias": ONE}, "is no weights known here (found foo.weight, bar.bias)"),
+        (open_network, {"decoder.conv_in.weight": ONE, "quant_conv.weight": ONE}, "is a VAE (found decoder.conv_in.*)"),
+        (open_network, {"layers.0.self_attn.q_proj.weight": ONE}, "is a language model (found layers.0*)"),
+        (open_network, {"foo.weight": ONE, "bar.bias": ONE}, "is an unknown model (found foo.weight, bar.bias)"),
         (
-            load_vision,
+            open_vision,
             {"stages.0.tensor_true": ONE},
             "is a FlowInOne network (found stages.*); expected Janus-Pro's keys ",
         ),
         (
-            load_vision,
+            open_vision,
             {"vision_model.encoder.layers.0.self_attn.out_proj.weight": ONE},
             "is a CLIP or SigLIP vision model (found vision_model.*); expected Janus-Pro's keys ",
         ),
-        (load_vision, {"vae.encoder.conv_in.weight": ONE}, "is a VAE (found vae.encoder.conv_in.*)"),
+        (open_vision, {"vae.encoder.conv_in.weight": ONE}, "is a VAE (found vae.encoder.conv_in.*)"),
         (
-            load_autoencoder,
+            open_autoencoder,
             {"velocity_network.fine.x": ONE},
             "is a FlowInOne network (found velocity_network.*); expected a Stable Diffusion 1.x VAE's keys ",
         ),
         (
-            load_autoencoder,
+            open_autoencoder,
             {"conditioner.embedders.1.model.x": ONE, "first_stage_model.encoder.conv_in.weight": ONE},
             "is an SDXL checkpoint (found conditioner.embedders.*)",
         ),
         (
-            load_autoencoder,
+            open_autoencoder,
             {"model.diffusion_model.input_blocks.0.0.weight": ONE, "model_ema.decay": ONE},
             "is a Stable Diffusion checkpoint (found model.diffusion_model.input_blocks.*) without its VAE",
         ),
         (
-            load_autoencoder,
+            open_autoencoder,
             {"encoder.layers.0.weight": ONE, "encoder.layers.1.conv.0.weight": ONE},
             "is a TAESD preview autoencoder (found encoder.layers.0.*)",
         ),
-        (load_autoencoder, {"1.weight": ONE, "3.conv.0.weight": ONE}, "is a TAESD preview autoencoder (found 1.*)"),
+        (open_autoencoder, {"1.weight": ONE, "3.conv.0.weight": ONE}, "is a TAESD preview autoencoder (found 1.*)"),
         (
-            load_autoencoder,
+            open_autoencoder,
             {"encoder.conv_in.weight": ONE, "decoder.conv_in.weight": torch.ones(8, 16, 3, 3)},
-            "is a VAE with 16 latent channels (Flux and Stable Diffusion 3 have such); expected Stable ",
+            "is a VAE with 16 latent channels (as in Flux and Stable Diffusion 3); expected Stable ",
         ),
         (
-            load_autoencoder,
+            open_autoencoder,
             {"encoder.conv_in.weight": ONE, "decoder.conv_in.weight": ONE, "quant_conv.weight": ONE},
             "lacks 3 tensors, the first: encoder.conv_out.weight, decoder.conv_out.weight, post_quant_conv.weight",
         ),
     ],
 )
-def test_a_file_of_the_wrong_kind_is_named_for_what_it_is(tmp_path, monkeypatch, load, weights, sentence):
+def test_a_file_of_the_wrong_kind_is_named_for_what_it_is(tmp_path, monkeypatch, open_file, weights, sentence):
     monkeypatch.chdir(tmp_path)
     torch.save(weights, "x.pth")
     with pytest.raises(CheckpointError) as raised:
-        load("x.pth")
+        open_file("x.pth")
     assert str(raised.value).startswith(f"x.pth {sentence}")
 
 
 def network_error(path, weights, **metadata):
     save_file(weights, path, **metadata)
     with pytest.raises(CheckpointError) as raised:
-        load_network(path)
+        open_network(path)
     return str(raised.value).removeprefix(f"{path} ")
 
 
@@ -300,15 +307,17 @@ def test_a_network_that_is_mostly_missing_is_refused(tmp_path):
 def test_foreign_tensors_in_a_network_are_named(tmp_path):
     sentence = network_error(tmp_path / "x.safetensors", NETWORK | {"stages.0.extra": torch.ones(1)})
     assert sentence.startswith(
-        "holds 1 tensor, stages.0.extra, no part of FlowInOne; expected the FlowInOne keys stages.*"
+        "has 1 tensor, stages.0.extra, not part of FlowInOne; expected the FlowInOne keys stages.*"
     )
     sentence = network_error(tmp_path / "x.safetensors", NETWORK | {"stages.0.blocks.7.block2.w0.weight": ONE})
-    assert sentence.startswith("holds 1 tensor, stages.0.blocks.7.block2.w0.weight, no part of FlowInOne")
+    assert sentence.startswith("has 1 tensor, stages.0.blocks.7.block2.w0.weight, not part of FlowInOne")
 
 
 def test_misshapen_tensors_of_a_network_are_named(tmp_path):
     sentence = network_error(tmp_path / "x.safetensors", NETWORK | {"stages.0.tensor_true": torch.ones(3)})
-    assert sentence == "holds 1 tensor, stages.0.tensor_true, in shapes that do not fit the other tensors'"
+    assert sentence == (
+        "has 1 tensor, stages.0.tensor_true, whose shapes do not fit the rest of the network; download it again"
+    )
 
 
 @pytest.mark.parametrize("config", ["{}", "no json", "[1]", '{"coarse_heads": null, "context_heads": 8}'])
@@ -334,4 +343,4 @@ def test_head_counts_that_do_not_divide_the_width_are_refused(tmp_path):
 def test_missing_tensors_of_the_vision_encoder_are_named(tmp_path, gone, named):
     save_file({name: tensor for name, tensor in VISION.items() if name != gone}, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match=f"lacks 1 tensor, {named}"):
-        load_vision(tmp_path / "x.safetensors")
+        open_vision(tmp_path / "x.safetensors")

@@ -16,13 +16,14 @@ from safetensors import safe_open
 
 from devtools import tiny
 from flowinone import FlowInOnePipeline, sampling
-from flowinone.cli import main
-from flowinone.generation import pipeline_from
+from flowinone.cli import COMMANDS, main
+from flowinone.cli.model_options import load_pipeline
 
 COMMAND = [
     sys.executable,
     "-c",
-    "import sys, tests.conftest; from flowinone.cli import main; sys.exit(main())",
+    "import sys; from devtools.comfyui.launch import accept_torchvision; accept_torchvision(); "
+    "from flowinone.cli import main; sys.exit(main())",
 ]
 
 
@@ -99,7 +100,7 @@ def test_an_answer_is_the_pipelines_picture(prompts, weights, model_files, tmp_p
 def test_a_cpu_that_computes_in_bfloat16_does(able, mini, dtype, model_files, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     files = dict.fromkeys(model_files) if mini else {name: str(path) for name, path in model_files.items()}
-    pipe = pipeline_from(None, **files, device="cpu", mini=mini)
+    pipe = load_pipeline(None, **files, device="cpu", mini=mini)
     assert pipe.model.dtype == getattr(torch, dtype)
 
 
@@ -116,11 +117,19 @@ def test_a_preset_counts_where_nothing_else_is_said(prompts, weights, model_file
         np.asarray(expected), np.asarray(pipe(Image.open(prompts / "b.jpg"), **settings).images[0])
     )
     with Image.open(target) as answer:
-        assert json.loads(answer.text["flowinone"])["guidance_every"] == sampling.PRESETS["fast"].every
+        assert json.loads(answer.text["flowinone"])["guidance_every"] == sampling.PRESETS["fast"].guidance_every
     assert generate(prompts / "b.jpg", "--preset", "quick", *weights) == 2
     assert "preset 'quick' is unknown; choose one of reference" in capfd.readouterr().err
     assert generate(prompts / "b.jpg", "--guidance-interval", 0.6, 0.4, *weights) == 2
-    assert "guidance interval is 0.6 to 0.4" in capfd.readouterr().err
+    assert "guidance interval 0.6 to 0.4 is invalid" in capfd.readouterr().err
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("solver", "warned"), [("euler", 1), ("euler_uniform", 0)])
+def test_too_few_steps_on_upstreams_grid_are_warned_of_once(solver, warned, prompts, weights, tmp_path, capfd):
+    arguments = ["--out", tmp_path / "answer.png", "--steps", 2, "--solver", solver, *weights]
+    assert generate(prompts / "b.jpg", *arguments) == 0
+    assert capfd.readouterr().err.count("flowinone: 2 steps are too few for the solver euler") == warned
 
 
 def test_a_saved_pipeline_is_used_as_well(prompts, model_files, tmp_path):
@@ -136,7 +145,7 @@ def test_existing_answers_are_kept_unless_overwritten(prompts, weights, tmp_path
     arguments = [prompts / "b.jpg", "--out", target, "--steps", 1, *weights]
     assert generate(*arguments) == 0
     assert target.read_bytes() == b"mine"
-    assert "every answer exists already (--overwrite makes them anew)" in capfd.readouterr().err
+    assert "every image exists already (--overwrite replaces them)" in capfd.readouterr().err
     assert generate(*arguments, "--overwrite") == 0
     assert Image.open(target).size == (256, 256)
 
@@ -189,8 +198,8 @@ def test_answers_below_the_input_folder_are_no_prompts_next_time(prompts, weight
     ("arguments", "message"),
     [
         (["missing.png"], "missing.png does not exist"),
-        (["{prompts}", "--out", "one.png"], "one.png takes one answer, and the inputs hold 3 pictures"),
-        (["{prompts}", "--out", "-"], "standard output takes one answer"),
+        (["{prompts}", "--out", "one.png"], "one.png takes one image, and the inputs are 3 prompts"),
+        (["{prompts}", "--out", "-"], "standard output takes one image"),
         (["{prompts}/b.jpg", "-"], "- stands for standard input"),
         (["{prompts}/more/c.png", "--out", "{prompts}/more", "--overwrite"], "would replace it; choose another --out"),
         (["{empty}"], "holds no pictures"),
@@ -230,15 +239,26 @@ def test_convert_writes_the_network_in_bfloat16(model_files, tmp_path, capfd):
     assert str(target) in capfd.readouterr().err
 
 
-def test_help_needs_no_torch():
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; import flowinone.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def test_help_needs_no_torch_and_can_be_printed_in_any_encoding():
+    code = """
+import sys
+from flowinone.cli import COMMANDS, main
+for arguments in ([], *([name] for name in COMMANDS)):
+    try:
+        main([*arguments, "--help"])
+    except SystemExit as stopped:
+        assert not stopped.code
+print("torch" in sys.modules)
+"""
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert run.stdout.endswith("False\n")
+    assert all(f"usage: flowinone {name} " in run.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["generate", "evaluate"])
+def test_help_names_every_solver_and_preset(command, capfd):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = capfd.readouterr().out
+    assert all(name in text for name in [*sampling.SOLVERS, *sampling.PRESETS])

@@ -15,8 +15,9 @@ from PIL import Image, PngImagePlugin
 from devtools import tiny
 from flowinone import FlowInOnePipeline
 from flowinone.cli import main
-from flowinone.composing import CHUNK
+from flowinone.cli.compose import _ALIASES, _BUILDERS
 from flowinone.prompts import TASKS, dumps, json_schema, loads, render, tasks, typeface
+from flowinone.prompts.prompt_files import PROMPT_CHUNK
 from flowinone.prompts.spec import GradientCanvas, PhotoCanvas, SolidCanvas
 
 BOX = ["--task", "text_box", "--box", "0.2,0.3,0.5,0.6", "--label", "put a blue jay"]
@@ -54,7 +55,7 @@ def test_options_become_a_picture_that_carries_its_document(photo, tmp_path):
     assert compose(*BOX, "--image", photo, "--out", out) == 0
     with Image.open(out) as picture:
         assert picture.size == (512, 512)
-        assert loads(picture.info[CHUNK]) == PROMPT
+        assert loads(picture.info[PROMPT_CHUNK]) == PROMPT
         assert same_pictures(picture, render(PROMPT, Image.open(photo)))
     assert [path.name for path in out.parent.iterdir()] == ["prompt.png"]
 
@@ -71,7 +72,7 @@ def test_a_document_becomes_a_picture_and_a_picture_a_document(photo, tmp_path):
 def test_words_of_all_scripts_travel_in_the_picture(tmp_path):
     out = tmp_path / "prompt.png"
     assert compose("--task", "class_to_image", "--text", "café ☕", "--out", out) == 0
-    assert loads(Image.open(out).info[CHUNK]).marks[0].text == "café ☕"
+    assert loads(Image.open(out).info[PROMPT_CHUNK]).marks[0].text == "café ☕"
 
 
 def test_standard_input_and_output_do_for_files():
@@ -139,7 +140,7 @@ def test_files_that_exist_are_kept_unless_overwritten(photo, tmp_path, capfd):
     arguments = [*BOX, "--image", photo, "--out", out, "--spec-out", spec]
     assert compose(*arguments) == 0
     assert out.read_bytes() == b"mine" and loads(spec.read_bytes()) == PROMPT
-    assert f"{out} exists already and is kept (--overwrite makes it anew)" in capfd.readouterr().err
+    assert f"{out} exists already and is kept (--overwrite replaces it)" in capfd.readouterr().err
     assert compose(*arguments, "--overwrite") == 0
     assert Image.open(out).size == (512, 512)
 
@@ -150,12 +151,15 @@ def test_files_that_exist_are_kept_unless_overwritten(photo, tmp_path, capfd):
         ([*BOX], "nowhere to write to: give --out, --spec-out or both"),
         (["--out", "x.png"], "give a SPEC or a --task, one of them"),
         (["spec.json", *BOX, "--out", "x.png"], "give a SPEC or a --task, one of them"),
-        (["spec.json", "--color", "red", "--out", "x.png"], "--color goes with --task; spec.json says it all"),
+        (
+            ["spec.json", "--color", "red", "--out", "x.png"],
+            "--color goes with --task, and spec.json is a whole prompt; leave one out",
+        ),
         (["missing.json", "--out", "x.png"], "missing.json"),
         (["broken.json", "--out", "x.png"], "broken.json: marks[0].colour: is no field here; did you mean color?"),
         (["photo.jpg", "--out", "x.png"], "photo.jpg: document: is not UTF-8 text"),
         (["plain.png", "--out", "x.png"], "plain.png is a picture without a visual prompt in it"),
-        (["spec.json", "--out", "x.png"], "the prompt stands on a photo; give it with --image"),
+        (["spec.json", "--out", "x.png"], "the prompt is drawn on a photo, and none was given; give it with --image"),
         (["spec.json", "--image", "missing.jpg", "--out", "x.png"], "missing.jpg"),
         (["spec.json", "--image", "broken.json", "--out", "x.png"], "cannot identify image file"),
         (["spec.json", "--image", "plain.png", "--out", "plain.png"], "plain.png is the photo and would be replaced"),
@@ -176,7 +180,7 @@ def test_files_that_exist_are_kept_unless_overwritten(photo, tmp_path, capfd):
         (["--task", "class_to_image", "--text", "a", "--image", "photo.jpg", "--out", "x.png"], "has no place in this"),
         (
             ["--task", "class_to_image", "--text", "a", "--canvas", "rouge", "--out", "x.png"],
-            "color: is 'rouge', no colour",
+            "color: is 'rouge', not a colour",
         ),
         (
             ["--task", "class_to_image", "--text", "a", "--canvas", "a,b,c,d", "--out", "x.png"],
@@ -221,11 +225,16 @@ def test_characters_without_a_glyph_are_mentioned(tmp_path, capfd):
     assert errors.startswith("flowinone: ") and "Warning" not in errors
 
 
+def test_every_task_can_be_composed_from_options():
+    assert list(_BUILDERS) == list(TASKS)
+    assert set(_ALIASES.values()) <= set(TASKS)
+
+
 def test_help_lists_every_task_and_preset(capfd):
     with pytest.raises(SystemExit):
         compose("--help")
     text = " ".join(capfd.readouterr().out.split())
-    assert all(name in text for name in [*TASKS, *tasks.PRESETS])
+    assert all(name in text for name in [*TASKS, *tasks.SUBTASK_INSTRUCTIONS])
 
 
 def test_schema_prints_the_schema(capfd):
@@ -290,7 +299,7 @@ def test_the_bypass_option_outranks_documents(option, bypass, weights, tmp_path)
 
 def test_generate_names_documents_that_cannot_be_drawn(photo, weights, tmp_path, capfd):
     chunk = PngImagePlugin.PngInfo()
-    chunk.add_text(CHUNK, '{"version": 7}')
+    chunk.add_text(PROMPT_CHUNK, '{"version": 7}')
     Image.new("RGB", (64, 64)).save(tmp_path / "newer.png", pnginfo=chunk)
     (tmp_path / "photoless.json").write_text(dumps(PROMPT), encoding="utf-8")
     (tmp_path / "broken.json").write_text("{", encoding="utf-8")
@@ -299,14 +308,17 @@ def test_generate_names_documents_that_cannot_be_drawn(photo, weights, tmp_path,
     assert main(["generate", *inputs, "--out", str(tmp_path / "out"), *arguments]) == 1
     errors = capfd.readouterr().err
     assert "newer.png was left out: its flowinone_prompt cannot be read (version: is 7, written by a newer" in errors
-    assert "photoless.json was left out: the prompt stands on a photo; give it with --image" in errors
+    assert (
+        "photoless.json was left out: the prompt is drawn on a photo, and none was given; give it with --image"
+        in errors
+    )
     assert "broken.json: document: is not JSON" in errors
     assert main(["generate", inputs[0], "--no-bypass", "--out", str(tmp_path / "newer answer.png"), *arguments]) == 0
 
 
 def test_generate_refuses_a_photo_that_nothing_is_drawn_on(photo, weights, tmp_path, capfd):
     assert main(["generate", str(photo), "--image", str(photo), *weights]) == 2
-    assert "is the photo of .json prompts, and no input is one" in capfd.readouterr().err
+    assert "is the photo for .json prompts, and no input is one" in capfd.readouterr().err
     (tmp_path / "spec.json").write_text(dumps(PROMPT), encoding="utf-8")
     assert main(["generate", str(tmp_path / "spec.json"), "--image", "missing.jpg", *weights]) == 2
     assert "missing.jpg does not exist" in capfd.readouterr().err

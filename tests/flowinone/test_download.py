@@ -1,4 +1,4 @@
-"""`flowinone download` against a local hub: what it places, what it asks for, and what it does about every fault."""
+"""`flowinone download` against a local hub: what it places, what it requests, and how it handles every fault."""
 
 import hashlib
 import io
@@ -17,13 +17,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from devtools import tiny
+from devtools.hub_server import Hub
 from flowinone.cli import main
 from flowinone.model.flowinone_model import native_tensors
-from flowinone.weights.checkpoint import load_autoencoder, load_network, load_vision
-from flowinone.weights.download import PARTS, Job, check_room
+from flowinone.weights.checkpoint import open_autoencoder, open_network, open_vision
+from flowinone.weights.download import PARTS, Download, check_disk_space
 from flowinone.weights.hub import DownloadError, HubFile
-from flowinone.weights.layouts import vision_recipe
-from tests.flowinone.hub_server import Hub
+from flowinone.weights.mapping import vision_map
 
 ROOT = Path(__file__).parents[2]
 REPOS = {part.kind: part.repo for part in PARTS}
@@ -33,14 +33,14 @@ PLACES = {
     "vision": Path("clip_vision", "janus_pro_1b_vision.safetensors"),
     "vae": Path("vae", "vae-ft-mse-840000-ema-pruned.safetensors"),
 }
-# huggingface_hub reads its environment once, when it is imported. So the command runs in a process of its own, which
-# stays for the next test and waits less between tries than users have to.
+# huggingface_hub reads its environment once, on import. So the command runs in a process of its own, which the tests
+# share and which waits less between retries.
 COMMANDS = """
 import contextlib, io, json, sys
 import flowinone.weights.hub
 from flowinone.cli import main
 
-flowinone.weights.hub.WAITS = (0.01,) * 4
+flowinone.weights.hub.RETRY_DELAYS = (0.01,) * 4
 for line in sys.stdin:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -55,7 +55,7 @@ def vision_tensors():
     weights = tiny.vision_weights()
     return {
         name: source.build(*(weights[stored] for stored in source.names)).contiguous()
-        for name, source in vision_recipe(weights).items()
+        for name, source in vision_map(weights).items()
     }
 
 
@@ -93,7 +93,7 @@ def server():
 def hub(server):
     for kind, content in CONTENTS.items():
         server.put(REPOS[kind], FILES[kind], content)
-    server.well()
+    server.reset()
     return server
 
 
@@ -159,9 +159,9 @@ def test_three_files_are_placed_where_the_loaders_look(hub, download, comfyui):
 
     models = comfyui / "models"
     expected = native_tensors({k: v for k, v in tiny.network_weights().items() if not k.startswith("open_clip")})
-    assert_same(load_network(models / PLACES["network"])[0], expected, torch.bfloat16)
-    assert_same(load_vision(models / PLACES["vision"])[0], vision_tensors(), torch.float16)
-    assert_same(load_autoencoder(models / PLACES["vae"])[0], tiny.autoencoder_weights(), torch.float32)
+    assert_same(open_network(models / PLACES["network"]).tensors(), expected, torch.bfloat16)
+    assert_same(open_vision(models / PLACES["vision"]).tensors(), vision_tensors(), torch.float16)
+    assert_same(open_autoencoder(models / PLACES["vae"]).tensors(), tiny.autoencoder_weights(), torch.float32)
 
     with safe_open(models / PLACES["vision"], "pt") as file:
         assert file.metadata()["flowinone.source_sha256"] == hashlib.sha256(CONTENTS["vision"]).hexdigest()
@@ -180,14 +180,14 @@ def test_of_janus_only_the_towers_bytes_are_read(hub, download, tmp_path):
     assert files_of(tmp_path) == ["janus_pro_1b_vision.safetensors"]
 
 
-def test_files_that_are_here_already_are_not_asked_for(hub, download, comfyui):
+def test_files_that_exist_already_are_not_requested(hub, download, comfyui):
     arguments = ["--comfyui", comfyui, "--only", "vision", "--only", "vae"]
     assert download(*arguments)[0] == 0
-    hub.well()
+    hub.reset()
     code, said, errors = download(*arguments)
     assert (code, said, hub.transfers) == (0, "", [])
     assert [
-        line.endswith("is here already and is kept (--overwrite makes it anew)") for line in errors.splitlines()
+        line.endswith("already exists and is kept (--overwrite downloads it again)") for line in errors.splitlines()
     ] == [
         True,
         True,
@@ -211,15 +211,15 @@ def test_a_dry_run_tells_sizes_and_writes_nothing(hub, download, comfyui):
     assert code == 0
     assert re.search(r"flowinone_256px\.pth from \S+CSU-JPG/FlowInOne\n  size: 107 MB\n  licence: Apache-2\.0", said)
     assert re.search(r"size: \d{3} kB of 7\.\d MB, the vision tower and aligner alone", said)
-    assert said.splitlines()[-1] == "to fetch: 128 MB"
+    assert said.splitlines()[-1] == "to download: 128 MB"
     assert not (comfyui / "models").exists()
     assert hub.sent("model.safetensors") < 20_000 and hub.sent(FILES["network"]) == 0
 
 
-def test_a_cut_connection_is_taken_up_where_it_was_cut(hub, download, tmp_path):
+def test_a_broken_connection_is_resumed_where_it_broke(hub, download, tmp_path):
     hub.cuts = [1_000_000, 0, 50_000, 0, 50_000]  # more often than tries in a row are made
     code, _, errors = download("--to", tmp_path, "--only", "vae")
-    assert code == 0 and errors.count("trying again in 0.01 s") == 5
+    assert code == 0 and errors.count("retrying in 0.01 s") == 5
     starts = [0, 1_000_000, 1_000_000, 1_050_000, 1_050_000, 1_100_000]
     assert [transfer.start for transfer in hub.transfers] == starts
     assert hub.sent(FILES["vae"]) == len(CONTENTS["vae"])
@@ -233,19 +233,19 @@ def interrupt(hub, download, kind, after, *arguments):
     code, said, errors = download("--only", kind, *arguments)
     assert code == 2 and "placed" not in said
     assert f"{FILES[kind]} of {REPOS[kind]}: the connection to {hub.endpoint} failed (" in errors.splitlines()[-1]
-    assert "the same command: it goes on from what has arrived" in errors
+    assert "try again later with the same command, which resumes the download" in errors
 
 
 @pytest.mark.parametrize(("kind", "after"), [("network", 60_000_000), ("vision", 40_000)])
-def test_a_download_that_was_cut_off_goes_on_in_the_next_run(hub, download, comfyui, kind, after):
+def test_an_interrupted_download_is_resumed_by_the_next_run(hub, download, comfyui, kind, after):
     models = comfyui / "models"
     interrupt(hub, download, kind, after, "--comfyui", comfyui)
     assert [Path(name).suffix for name in files_of(models)] == [".part"]
     first = hub.sent(FILES[kind])
-    hub.well()
+    hub.reset()
     code, said, errors = download("--comfyui", comfyui, "--only", kind)
     assert code == 0, errors
-    assert "of it here already" in said and "starting over" not in errors
+    assert "of it already here" in said and "starting over" not in errors
     assert files_of(models) == [str(PLACES[kind])]
     content = CONTENTS[kind]
     if kind == "network":
@@ -254,27 +254,27 @@ def test_a_download_that_was_cut_off_goes_on_in_the_next_run(hub, download, comf
         header = 8 + int.from_bytes(content[:8], "little")
         tower = sum(tensor.nbytes for tensor in vision_tensors().values())
         assert first + hub.sent(FILES[kind]) == 2 * header + tower
-        assert_same(load_vision(models / PLACES[kind])[0], vision_tensors(), torch.float16)
+        assert_same(open_vision(models / PLACES[kind]).tensors(), vision_tensors(), torch.float16)
 
 
 @pytest.mark.parametrize("kind", ["vae", "vision"])
-def test_a_file_that_changed_meanwhile_is_fetched_from_its_start(hub, download, tmp_path, kind):
+def test_a_file_that_changed_meanwhile_is_downloaded_from_its_start(hub, download, tmp_path, kind):
     interrupt(hub, download, kind, 40_000, "--to", tmp_path)
     if kind == "vae":
         weights = tiny.autoencoder_weights() | {"encoder.conv_in.bias": torch.full((128,), 0.25)}
-        changed, load = save(weights), load_autoencoder
+        changed, open_file = save(weights), open_autoencoder
         sent = len(changed)
     else:
         weights = vision_tensors() | {"aligner.fc1.bias": torch.full_like(vision_tensors()["aligner.fc1.bias"], 0.25)}
-        changed, load = janus(**weights), load_vision
+        changed, open_file = janus(**weights), open_vision
         sent = 8 + int.from_bytes(changed[:8], "little") + sum(tensor.nbytes for tensor in weights.values())
     hub.put(REPOS[kind], FILES[kind], changed)
-    hub.well()
+    hub.reset()
     code, _, errors = download("--only", kind, "--to", tmp_path)
-    assert code == 0 and "has changed on the Hub since a part of it was fetched; starting over" in errors
+    assert code == 0 and "has changed on the Hub since it was partly downloaded; starting over" in errors
     assert hub.sent(FILES[kind]) == sent
     assert files_of(tmp_path) == [PLACES[kind].name]
-    loaded, _ = load(tmp_path / PLACES[kind].name)
+    loaded = open_file(tmp_path / PLACES[kind].name).tensors()
     assert all(torch.equal(tensor.float(), weights[name].to(tensor.dtype).float()) for name, tensor in loaded.items())
 
 
@@ -296,7 +296,7 @@ def test_a_tower_that_half_precision_cannot_hold_is_not_placed(hub, download, tm
     hub.put(REPOS["vision"], FILES["vision"], janus(**{"aligner.fc1.weight": weight}))
     code, _, errors = download("--to", tmp_path, "--only", "vision")
     assert code == 2 and files_of(tmp_path) == []
-    assert "is damaged: aligner.fc1.weight holds NaN, infinity or numbers beyond float16" in errors
+    assert "is damaged: aligner.fc1.weight contains NaN, infinity or numbers beyond float16" in errors
 
 
 def test_a_file_of_another_kind_is_not_placed(hub, download, tmp_path):
@@ -315,7 +315,7 @@ def test_a_file_of_another_kind_is_not_placed(hub, download, tmp_path):
         ((80).to_bytes(8, "little") + b"[]" + b" " * 90, "its header is unreadable: "),
         (save({"aligner.fc1.weight": torch.ones(9)}).replace(b"[9]", b"[8]"), "tensors whose shape and size differ"),
         (save({"aligner.fc1.weight": torch.ones(9)})[:-1], "tensors outside of the file"),
-        (save({"lm_head.weight": torch.ones(9)}), "holds no vision tower of Janus-Pro (found lm_head.weight)"),
+        (save({"lm_head.weight": torch.ones(9)}), "has no Janus-Pro vision tower (found lm_head.weight)"),
     ],
 )
 def test_a_file_that_cannot_be_read_in_parts_is_named(hub, download, tmp_path, content, sentence):
@@ -336,12 +336,12 @@ def test_a_file_that_cannot_be_read_in_parts_is_named(hub, download, tmp_path, c
             (401, "RepoNotFound"),
             "{hub} shows no repository {repo} (401); check HF_ENDPOINT, and set HF_TOKEN to a valid ",
         ),
-        ((403, "GatedRepo"), "{repo} is gated: accept its terms on {hub}/{repo}, and set HF_TOKEN to a token of yours"),
-        ((200, "None"), "{hub} does not tell commit, size and SHA-256 of {file} of {repo}, as the Hub does of large"),
-        ((401, "Other"), "{file} of {repo}: {hub} answered 401; set HF_TOKEN to a valid token or to none"),
+        ((403, "GatedRepo"), "{repo} is gated: accept its terms on {hub}/{repo}, and set HF_TOKEN to your token"),
+        ((200, "None"), "{hub} does not tell commit, size and SHA-256 of {file} of {repo}, as the Hub does for large"),
+        ((401, "Other"), "{file} of {repo}: {hub} answered 401; set HF_TOKEN to a valid token or unset it"),
         (
             (503, "Other"),
-            "{file} of {repo}: {hub} answered 503; try again later, with the same command: it goes on from ",
+            "{file} of {repo}: {hub} answered 503; try again later with the same command, which resumes the download",
         ),
     ],
 )
@@ -351,7 +351,7 @@ def test_a_hub_that_refuses_is_explained(hub, download, tmp_path, refusal, sente
     assert code == 2
     last = errors.splitlines()[-1]
     assert last.startswith("flowinone: " + sentence.format(hub=hub.endpoint, repo=REPOS["vae"], file=FILES["vae"]))
-    assert errors.count("trying again in") == (4 if refusal[0] == 503 else 0)
+    assert errors.count("retrying in") == (4 if refusal[0] == 503 else 0)
 
 
 def test_a_file_that_its_repository_lacks_is_named(hub, download, tmp_path):
@@ -362,25 +362,27 @@ def test_a_file_that_its_repository_lacks_is_named(hub, download, tmp_path):
     assert f"deepseek-community/Janus-Pro-1B has no file model.safetensors (404); see what it has on {place}" in errors
 
 
-def test_a_mirror_that_serves_whole_files_only_will_do_for_whole_files(hub, download, tmp_path):
+def test_a_mirror_without_range_requests_serves_whole_files_only(hub, download, tmp_path):
     hub.ranges = False
     assert download("--to", tmp_path, "--only", "vae")[0] == 0
     code, _, errors = download("--to", tmp_path, "--only", "vision")
-    assert code == 2 and f"and {hub.endpoint} gave the whole file; it has to serve parts of files" in errors
+    assert code == 2 and re.search(
+        f"{hub.endpoint} was asked for .* and sent the whole file; it has to serve parts of files", errors
+    )
     assert files_of(tmp_path) == [PLACES["vae"].name]
 
 
-def test_the_published_checkpoint_can_stay_and_is_not_fetched_twice(hub, download, tmp_path):
+def test_the_published_checkpoint_can_be_kept_and_is_not_downloaded_twice(hub, download, tmp_path):
     assert download("--to", tmp_path, "--only", "network", "--dtype", "none", "--keep-original")[0] == 0
     assert files_of(tmp_path) == ["flowinone_256px.pth", "flowinone_256px.safetensors"]
     original = tmp_path / "flowinone_256px.pth"
     assert original.read_bytes() == CONTENTS["network"]
     assert {tensor.dtype for tensor in load_file(tmp_path / "flowinone_256px.safetensors").values()} == {torch.float32}
 
-    hub.well()
+    hub.reset()
     assert download("--to", tmp_path, "--only", "network", "--dtype", "fp16")[0] == 0
     assert original.exists() and hub.transfers == []
-    tensors, _ = load_network(tmp_path / "flowinone_256px_fp16.safetensors")
+    tensors = open_network(tmp_path / "flowinone_256px_fp16.safetensors").tensors()
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
 
     with open(original, "r+b") as stream:
@@ -391,28 +393,29 @@ def test_the_published_checkpoint_can_stay_and_is_not_fetched_twice(hub, downloa
     assert f"{original} is damaged: its SHA-256 is" in errors and "delete it or move it away" in errors
 
 
-def job(folder, kind, size, result):
+def download_of(folder, kind, size, result):
     part = next(part for part in PARTS if part.kind == kind)
     source = HubFile(part.repo, part.file, "c0ffee", "5" * 64, size)
-    return Job(part, source, [(0, size)], b"", folder / f"{kind}.part", folder / kind, None, result, None)
+    return Download(part, source, [(0, size)], b"", folder / f"{kind}.part", folder / kind, None, result, None)
 
 
-def test_a_disk_that_is_too_small_is_noticed_beforehand(tmp_path):
-    jobs = [
-        job(tmp_path / "new", "network", 6_800_000_000, 3_400_000_000),
-        job(tmp_path / "new", "vae", 335_000_000, 0),
+def test_a_disk_that_is_too_small_is_noticed_before_downloading(tmp_path):
+    downloads = [
+        download_of(tmp_path / "new", "network", 6_800_000_000, 3_400_000_000),
+        download_of(tmp_path / "new", "vae", 335_000_000, 0),
     ]
-    check_room(jobs, free=lambda folder: 10_200_000_000)
+    check_disk_space(downloads, free=lambda folder: 10_200_000_000)
     with pytest.raises(DownloadError) as raised:
-        check_room(jobs, free=lambda folder: 10_100_000_000)
+        check_disk_space(downloads, free=lambda folder: 10_100_000_000)
     assert str(raised.value) == (
-        f"{tmp_path} needs up to 10.2 GB and its disk has 10.1 GB free; make room, or fetch one part at a time with --only"
+        f"{tmp_path} needs up to 10.2 GB and its disk has 10.1 GB free; "
+        "free some space, or download one part at a time with --only"
     )
-    # What was fetched by an earlier run takes no more room.
+    # What an earlier run downloaded takes no more space.
     (tmp_path / "new").mkdir()
     with open(tmp_path / "new" / "network.part", "wb") as stream:
         stream.truncate(200_000_000)
-    check_room(jobs, free=lambda folder: 10_000_000_000)
+    check_disk_space(downloads, free=lambda folder: 10_000_000_000)
 
 
 @pytest.mark.parametrize(
@@ -420,12 +423,13 @@ def test_a_disk_that_is_too_small_is_noticed_beforehand(tmp_path):
     [
         (
             [],
-            "is not a ComfyUI (it has no main.py with a folder models or comfy beside); give the folder with ComfyUI's",
+            "is not a ComfyUI folder (it has no main.py next to a folder models or comfy); "
+            "give the folder with ComfyUI's",
         ),
         (["ComfyUI/comfy"], "; did you mean {inner}?; give"),
     ],
 )
-def test_a_folder_that_is_no_comfyui_is_named(tmp_path, capfd, folders, sentence):
+def test_a_folder_that_is_not_a_comfyui_is_named(tmp_path, capfd, folders, sentence):
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder).with_name("main.py").touch()
@@ -460,7 +464,10 @@ def test_a_huggingface_hub_that_is_missing_is_named(monkeypatch, capfd):
     monkeypatch.delitem(sys.modules, "flowinone.weights.download")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert main(["download", "--to", "weights"]) == 2
-    assert "to download takes huggingface_hub 1.32 and what the library extra lists: pip" in capfd.readouterr().err
+    assert (
+        "downloading needs huggingface_hub 1.32 and the other packages of the library extra: pip"
+        in capfd.readouterr().err
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows delivers Ctrl-C to whole process groups only")
@@ -474,12 +481,12 @@ def test_ctrl_c_places_nothing_and_the_next_run_goes_on(hub, environment, downlo
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert errors.splitlines()[-2:] == ["what has arrived is kept: the same command goes on from there", "stopped"]
+    assert errors.splitlines()[-2:] == ["the download so far is kept: run the same command again to resume", "stopped"]
     (part,) = tmp_path.iterdir()
     held = part.stat().st_size
     assert part.suffix == ".part" and 0 < held < len(CONTENTS["vae"])
 
-    hub.well()
+    hub.reset()
     assert download(*arguments)[0] == 0
     assert [transfer.start for transfer in hub.transfers] == [held]
     assert (tmp_path / PLACES["vae"].name).read_bytes() == CONTENTS["vae"]

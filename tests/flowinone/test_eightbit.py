@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 from devtools import tiny
 from flowinone import FlowInOnePipeline, mini
 from flowinone.cli import main
-from flowinone.model import FlowInOneModel
+from flowinone.model import Condition, FlowInOneModel
 from flowinone.model.names import native_name
 from flowinone.toy import example
-from flowinone.weights.checkpoint import load_network, load_stored_network
+from flowinone.weights.checkpoint import NetworkFile, open_network
 from flowinone.weights.conversion import convert
-from flowinone.weights.eightbit import eight_bit_recipe, quantised, scale_of, scaled, takes_8_bits
-from flowinone.weights.layouts import network_recipe
+from flowinone.weights.eightbit import eight_bit_map, quantised, scale_of, scaled, takes_8_bits
+from flowinone.weights.mapping import network_map
 from flowinone.weights.weightfile import CheckpointError
 
 DTYPES = {"fp8": torch.float8_e4m3fn, "int8": torch.int8}
@@ -46,7 +46,7 @@ def difference(tensor, expected):
 
 @pytest.mark.parametrize("kind", DTYPES)
 def test_the_velocity_networks_matrices_get_8_bits_and_all_else_16(files, kind):
-    whole, _ = load_network(files["tiny", "full"])
+    whole = open_network(files["tiny", "full"]).tensors()
     stored = load_file(files["tiny", kind])
     matrices = {name for name, tensor in whole.items() if takes_8_bits(name, tensor.shape)}
     assert len(matrices) > 50 and not any(name.startswith("prompt_encoder.") for name in matrices)
@@ -73,7 +73,8 @@ def test_comfyui_finds_the_settings_it_reads(files):
         assert (scale.dtype, scale.shape, len(stored[f"{layer}.weight"])) == (torch.float32, shape, 128)
 
 
-# A quarter of a step off, on average; a step of float8 is an eighth to a sixteenth of the value, of int8 a 127th of the row's largest.
+# A quarter of a step off, on average; a step of float8 is an eighth to a sixteenth of the value, of int8 a 127th of
+# the row's largest.
 @pytest.mark.parametrize(("kind", "bound"), [("fp8", 0.03), ("int8", 0.011)])
 @pytest.mark.parametrize("size", [1e-6, 0.004, 1.0, 1e4])
 def test_matrices_of_any_size_are_rounded_by_little(kind, bound, size):
@@ -92,8 +93,8 @@ def test_a_bare_cast_to_float8_loses_what_scales_keep():
 
 
 def test_float8_is_exact_in_bfloat16(files):
-    exact, _ = load_network(files["tiny", "fp8"], torch.float32)
-    rounded, _ = load_network(files["tiny", "fp8"])
+    exact = open_network(files["tiny", "fp8"]).tensors(torch.float32)
+    rounded = open_network(files["tiny", "fp8"]).tensors()
     assert {tensor.dtype for tensor in rounded.values()} == {torch.bfloat16}
     assert all(torch.equal(tensor.float(), exact[name]) for name, tensor in rounded.items())
 
@@ -107,14 +108,15 @@ def test_zeros_stay_zeros_and_spoil_no_other_row(dtype):
 
 
 def velocities(path, tensors=None):
-    weights, config = load_network(path, torch.float32)
+    network = open_network(path)
+    config, weights = network.config, network.tensors(torch.float32)
     heads = dict(coarse_heads=config.coarse_heads, context_heads=config.context_heads)
     model = FlowInOneModel.from_state_dict(weights if tensors is None else tensors(weights), **heads)
     generator = torch.Generator().manual_seed(3)
     x, image_latent = torch.randn(2, 4, *config.latent_shape, generator=generator) / 2
     null, bypass = torch.tensor([False, True, False, False]), torch.tensor([False, False, True, False])
     with torch.inference_mode():
-        return model.velocity(x, torch.tensor([0.0, 0.3, 0.6, 0.95]), image_latent, null=null, bypass=bypass)
+        return model.velocity(x, torch.tensor([0.0, 0.3, 0.6, 0.95]), Condition(image_latent, null, bypass))
 
 
 def cast_to_float8(weights):
@@ -163,7 +165,7 @@ def released(dtype):
     }
     small = {
         name: source.build(*(whole[part] for part in source.names))
-        for name, source in eight_bit_recipe(network_recipe(whole), whole, dtype).items()
+        for name, source in eight_bit_map(network_map(whole), whole, dtype).items()
     }
 
     def count(tensors, part):
@@ -187,9 +189,9 @@ def test_an_8_bit_file_becomes_16_bits_again_and_other_8_bits(files, tmp_path):
     convert(source, tmp_path / "again.safetensors", torch.int8)
     convert(source, tmp_path / "upstream.safetensors", torch.float32, to_upstream=True)
     assert {tensor.dtype for tensor in load_file(tmp_path / "plain.safetensors").values()} == {torch.bfloat16}
-    exact, _ = load_network(source, torch.float32)
+    exact = open_network(source).tensors(torch.float32)
     for name in ("exact", "upstream"):
-        found, _ = load_network(tmp_path / f"{name}.safetensors")
+        found = open_network(tmp_path / f"{name}.safetensors").tensors()
         assert all(torch.equal(found[key], tensor) for key, tensor in exact.items())
     again, before = load_file(tmp_path / "again.safetensors"), load_file(source)
     assert all(torch.equal(again[key], tensor) for key, tensor in before.items() if tensor.dtype == torch.int8)
@@ -210,8 +212,8 @@ def test_settings_in_the_header_are_read_like_those_in_tensors(files, tmp_path, 
         other,
         {"_quantization_metadata": json.dumps(listed)},
     )
-    for load in (load_network, load_stored_network):
-        (expected, _), (found, _) = load(files["tiny", kind]), load(other)
+    for read in (NetworkFile.tensors, lambda network: network.stored_tensors("velocity_network")):
+        expected, found = read(open_network(files["tiny", kind])), read(open_network(other))
         assert set(found) == set(expected)
         assert all(torch.equal(tensor.float(), expected[name].float()) for name, tensor in found.items())
 
@@ -256,11 +258,11 @@ def settings(**entries):
         ),
         (settings(format="int8_tensorwise", convrot=True), "quantised as int8_tensorwise with convrot"),
         (settings(), "quantised as None"),
-        (settings(format="float8_e4m3fn"), f"says that {LAYER} is float8_e4m3fn, and holds torch.int8"),
+        (settings(format="float8_e4m3fn"), f"declares {LAYER} as float8_e4m3fn but stores torch.int8"),
         ({f"{LAYER}.weight_scale": None}, f"is quantised and lacks {LAYER}.weight_scale"),
         ({f"{LAYER}.weight": None}, f"is quantised and lacks {LAYER}.weight;"),
         ({f"{LAYER}.weight_scale": torch.ones(3, 1)}, r"with scales \(3, 1\); convert the published weights again"),
-        ({f"{LAYER}.comfy_quant": None}, f"holds 1 tensor, {LAYER}.weight_scale, no part of FlowInOne"),
+        ({f"{LAYER}.comfy_quant": None}, f"has 1 tensor, {LAYER}.weight_scale, not part of FlowInOne"),
         (
             {"prompt_encoder.adapter.comfy_quant": settings(format="int8_tensorwise")[f"{LAYER}.comfy_quant"]},
             "8-bit weights in prompt_encoder.adapter",
@@ -270,9 +272,8 @@ def settings(**entries):
 def test_damaged_and_unknown_files_are_refused(files, tmp_path, damage, told):
     tensors = load_file(files["tiny", "int8"]) | damage
     save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, tmp_path / "x.safetensors")
-    for load in (load_network, load_stored_network):
-        with pytest.raises(CheckpointError, match=told):
-            load(tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match=told):
+        open_network(tmp_path / "x.safetensors")
 
 
 def test_the_pipeline_without_torchao_names_the_remedy(monkeypatch):

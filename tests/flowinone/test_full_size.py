@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from devtools import tiny
-from flowinone import FlowInOneModel
-from flowinone.weights.checkpoint import load_network
+from flowinone.model import Condition
+from flowinone.weights.checkpoint import open_network
 
 pytestmark = pytest.mark.slow
 
-# Converts in a process of its own and prints the most anonymous memory, in MB, that it had: mapped file pages do not count.
+# Converts in a process of its own and prints the most anonymous memory, in MB, that it had: mapped file pages do not
+# count.
 CONVERT = """
 import re, sys, torch
 from pathlib import Path
@@ -74,18 +75,14 @@ def test_conversion_needs_little_more_memory_than_the_largest_tensor(released, c
 
 
 def test_one_guided_step_of_the_converted_network_is_finite_and_moves(converted):
-    model = FlowInOneModel.from_state_dict(load_network(converted)[0])
+    model = open_network(converted).load()
     assert model.dtype == torch.bfloat16
     generator = torch.Generator().manual_seed(1)
     mean, logvar = model.encode_prompt(torch.randn(1, 576, 2048, generator=generator))
     assert mean.isfinite().all() and logvar.isfinite().all()
     x = mean.repeat(2, 1, 1, 1)
-    velocity = model.velocity(
-        x,
-        torch.full((2,), 0.5),
-        torch.randn(x.shape, generator=generator),
-        null=torch.tensor([False, True]),
-        bypass=torch.tensor([False, False]),
-    )
+    image_latent = torch.randn(x.shape, generator=generator)
+    condition = Condition(image_latent, torch.tensor([False, True]), torch.tensor([False, False]))
+    velocity = model.velocity(x, torch.full((2,), 0.5), condition)
     assert velocity.isfinite().all()
     assert not torch.equal(velocity[0], velocity[1])

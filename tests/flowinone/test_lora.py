@@ -6,9 +6,9 @@ from safetensors.torch import save_file
 
 from devtools import tiny
 from flowinone.model import FlowInOneModel
-from flowinone.training.config import LoraSettings
-from flowinone.training.parts import adapter_tensors, add_adapters
-from flowinone.weights.lora import add_lora, load_lora
+from flowinone.training.adapters import adapter_tensors, add_adapters
+from flowinone.training.run_config import LoraSettings
+from flowinone.weights.lora import add_lora, read_lora
 from flowinone.weights.weightfile import CheckpointError
 
 
@@ -42,7 +42,7 @@ def test_a_trained_adapter_is_the_same_in_the_weights(network, tmp_path):
     fresh = FlowInOneModel.from_state_dict(tiny.network_weights()).velocity_network
     for name, parameter in fresh.named_parameters():
         parameter.data = parameter.data.clone()
-    tensors = load_lora(tmp_path / "lora.safetensors")
+    tensors = read_lora(tmp_path / "lora.safetensors")
     assert add_lora(fresh, tensors) > 20
     torch.testing.assert_close(answer(fresh), adapted, atol=2e-5, rtol=1e-4)
     add_lora(fresh, tensors, -1.0)
@@ -71,5 +71,5 @@ def test_a_lora_of_another_network_changes_nothing(network, tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     save_file(tiny.network_weights(), tmp_path / "network.safetensors")
-    with pytest.raises(CheckpointError, match="is no LoRA for FlowInOne"):
-        load_lora(tmp_path / "network.safetensors")
+    with pytest.raises(CheckpointError, match="is not a LoRA for FlowInOne"):
+        read_lora(tmp_path / "network.safetensors")

@@ -1,12 +1,9 @@
-"""What the network needs beside its weights, and the pipeline with them, counted tensor by tensor at the released model's size and others."""
+"""The memory that the network needs in addition to its weights, counted tensor by tensor at several sizes."""
 
 import pytest
 import torch
 
-from benchmarks import costs
-from benchmarks.shapes import SIZES, meta_pipeline
-from benchmarks.ways import WAYS
-from devtools.counting import PeakBytes
+from devtools.peak_memory import PeakBytes
 from flowinone.config import FlowInOneConfig
 from flowinone.model import VelocityNetwork, activation_bytes
 
@@ -60,14 +57,3 @@ def test_counting_sees_what_lives_at_the_same_time():
         third = second * 2
         third.add_(1)
     assert counted.peak == 8000
-
-
-@pytest.mark.parametrize(("kind", "gigabytes"), [(None, 4.0), ("int8", 2.6), ("float8", 2.6)])
-def test_a_picture_is_made_within(kind, gigabytes):
-    pipeline = meta_pipeline(SIZES["full"], torch.bfloat16)
-    if kind is not None:
-        pytest.importorskip("torchao", reason="needs torchao: pip install flowinone[eightbit]")
-        pipeline.quantize(kind)
-    weights = costs.weight_bytes(pipeline)
-    assert weights > 0.8e9 * gigabytes
-    assert weights + costs.counted_peak(pipeline, WAYS["own"]) <= 1e9 * gigabytes

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from devtools import tiny
+from devtools.numerics import relative_error
 from flowinone import FlowInOneConfig, FlowInOneModel
+from flowinone.model import Condition
 from flowinone.model.names import TRAINING_ONLY, native_name, upstream_name
-from tests.conftest import relative_error
 
 # float32 rounding through a few layers; a wrong epsilon or activation shows at 1e-4 and above.
 TOLERANCE = 1e-5
@@ -16,6 +17,11 @@ BYPASS = {"dual": [False, False], "skip": [True, True], "mixed": [True, False]}
 @pytest.fixture(scope="module")
 def reference(upstream):
     return upstream("flowinone_tiny")
+
+
+def unflagged(image_latent) -> Condition:
+    """The conditional branch with the dual path, for every sample."""
+    return Condition.prompt(image_latent, torch.zeros(len(image_latent), dtype=torch.bool))
 
 
 def test_prompt_encoder_gives_upstreams_mean_and_log_variance(network, reference):
@@ -29,22 +35,16 @@ def test_prompt_encoder_gives_upstreams_mean_and_log_variance(network, reference
 @pytest.mark.parametrize("branch", ["cond", "null"])
 @pytest.mark.parametrize("t", [0.0, 0.37, 0.99999])
 def test_velocity_is_upstreams_at_every_time_branch_and_route(network, reference, t, branch, route):
-    velocity, coarse = network.velocity(
-        reference["x"],
-        torch.full((2,), t),
-        reference["image_latent"],
-        null=torch.tensor([branch == "null"] * 2),
-        bypass=torch.tensor(BYPASS[route]),
-        return_coarse=True,
-    )
+    condition = Condition(reference["image_latent"], torch.tensor([branch == "null"] * 2), torch.tensor(BYPASS[route]))
+    velocity, coarse = network.both_velocities(reference["x"], torch.full((2,), t), condition)
+    assert torch.equal(network.velocity(reference["x"], torch.full((2,), t), condition), velocity)
     assert relative_error(velocity, reference[f"velocity/t{t}/{branch}/{route}"]) < TOLERANCE
     if t == 0.37:
         assert relative_error(coarse, reference[f"velocity_coarse/t{t}/{branch}/{route}"]) < TOLERANCE
 
 
 def test_every_sample_may_have_its_own_time(network, reference):
-    no = torch.zeros(2, dtype=torch.bool)
-    velocity = network.velocity(reference["x"], reference["times"], reference["image_latent"], null=no, bypass=no)
+    velocity = network.velocity(reference["x"], reference["times"], unflagged(reference["image_latent"]))
     assert relative_error(velocity, reference["velocity/per_sample"]) < TOLERANCE
 
 
@@ -85,16 +85,14 @@ def test_other_sizes_are_inferred_from_the_tensors_and_run(sizes):
     model = FlowInOneModel.from_state_dict(FlowInOneModel(config).state_dict())
     assert model.config == config
     mean, _ = model.encode_prompt(torch.randn(1, config.token_count, config.token_width))
-    no = torch.zeros(1, dtype=torch.bool)
-    velocity = model.velocity(mean, torch.tensor([0.5]), torch.randn_like(mean), null=no, bypass=no)
+    velocity = model.velocity(mean, torch.tensor([0.5]), unflagged(torch.randn_like(mean)))
     assert velocity.shape == (1, *config.latent_shape)
     assert velocity.isfinite().all()
 
 
 def test_head_counts_are_the_callers_where_given(reference):
     model = FlowInOneModel.from_state_dict(tiny.network_weights(), coarse_heads=8)
-    no = torch.zeros(2, dtype=torch.bool)
-    velocity = model.velocity(reference["x"], torch.zeros(2), reference["image_latent"], null=no, bypass=no)
+    velocity = model.velocity(reference["x"], torch.zeros(2), unflagged(reference["image_latent"]))
     assert relative_error(velocity, reference["velocity/t0.0/cond/dual"]) > TOLERANCE
     with pytest.raises(ValueError, match="coarse_heads=7 does not divide"):
         FlowInOneModel.from_state_dict(tiny.network_weights(), coarse_heads=7)
@@ -104,8 +102,7 @@ def test_head_counts_are_the_callers_where_given(reference):
 def test_sixteen_bit_weights_stay_within_their_rounding(reference, dtype, bound):
     # Bounds: a few rounding steps of 2^-9 and 2^-12 accumulated over the tiny network's layers.
     model = FlowInOneModel.from_state_dict({k: v.to(dtype) for k, v in tiny.network_weights().items()})
-    no = torch.zeros(2, dtype=torch.bool)
-    velocity = model.velocity(reference["x"], torch.full((2,), 0.37), reference["image_latent"], null=no, bypass=no)
+    velocity = model.velocity(reference["x"], torch.full((2,), 0.37), unflagged(reference["image_latent"]))
     assert velocity.dtype == torch.float32
     assert relative_error(velocity, reference["velocity/t0.37/cond/dual"]) < bound
     mean, _ = model.encode_prompt(reference["tokens"])
@@ -114,11 +111,11 @@ def test_sixteen_bit_weights_stay_within_their_rounding(reference, dtype, bound)
 
 def test_a_batch_gives_what_its_members_give_alone(network, reference):
     mixed, null = torch.tensor([True, False]), torch.tensor([False, True])
-    arguments = (reference["x"], reference["times"], reference["image_latent"])
-    together = network.velocity(*arguments, null=null, bypass=mixed)
+    x, times, image_latent = reference["x"], reference["times"], reference["image_latent"]
+    together = network.velocity(x, times, Condition(image_latent, null, mixed))
     for i in range(2):
         one = slice(i, i + 1)
-        alone = network.velocity(*(a[one] for a in arguments), null=null[one], bypass=mixed[one])
+        alone = network.velocity(x[one], times[one], Condition(image_latent[one], null[one], mixed[one]))
         assert relative_error(together[one], alone) < TOLERANCE
 
 
@@ -132,15 +129,13 @@ def test_a_batch_gives_what_its_members_give_alone(network, reference):
     ],
 )
 def test_misshapen_arguments_are_named(network, change, message):
+    no = torch.zeros(2, dtype=torch.bool)
     arguments = dict(
-        x=torch.zeros(2, 4, 32, 32),
-        t=torch.zeros(2),
-        image_latent=torch.zeros(2, 4, 32, 32),
-        null=torch.zeros(2, dtype=torch.bool),
-        bypass=torch.zeros(2, dtype=torch.bool),
+        x=torch.zeros(2, 4, 32, 32), t=torch.zeros(2), image_latent=torch.zeros(2, 4, 32, 32), null=no, bypass=no
     )
+    x, t, *condition = (arguments | change).values()
     with pytest.raises(ValueError, match=message):
-        network.velocity(**(arguments | change))
+        network.velocity(x, t, Condition(*condition))
 
 
 def test_tokens_of_another_vision_encoder_are_refused(network):

@@ -18,9 +18,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from flowinone.cli import main
-from flowinone.composing import CHUNK
 from flowinone.pictures import as_rgb
 from flowinone.prompts import dumps, tasks
+from flowinone.prompts.prompt_files import PROMPT_CHUNK
 from flowinone.training.sources import find_source
 
 
@@ -75,7 +75,7 @@ def gallery(tmp_path):
     (root / "input" / "deep" / "5 t2i.type").write_text("t2i\n")
     (root / "input" / "deep" / "6 c2i.type").write_text("c2i")
     chunks = PngInfo()
-    chunks.add_text(CHUNK, dumps(tasks.class_to_image("arch")))
+    chunks.add_text(PROMPT_CHUNK, dumps(tasks.class_to_image("arch")))
     save(picture(7), root / "input" / "deep" / "8 composed.png", pnginfo=chunks)
     return root
 
@@ -227,7 +227,9 @@ def test_shards_of_other_pairs_are_neither_kept_nor_mixed_with(folder, tmp_path,
 
     # Larger shards are fewer, and one of the smaller ones would stay.
     assert pack(folder, "--out", out, "--per-shard", 20, "--overwrite") == 2
-    assert "shards-000001.tar is of another packing and would stay among these" in capfd.readouterr().err
+    assert (
+        "shards-000001.tar is left over from another run and would be mixed with these shards" in capfd.readouterr().err
+    )
     assert contents(out) == before
     assert pack(folder, "--out", out, "--name", "others", "--workers", 1) == 0
     assert {name: content for name, content in contents(out).items() if name.startswith("shards")} == before

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from devtools import tiny
+from devtools.numerics import relative_error
 from flowinone import FlowInOnePipeline
-from tests.conftest import relative_error
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_every_step_is_reported(pipe, prompts):
     ("arguments", "message"),
     [
         (dict(image=[]), "image is an empty list"),
-        (dict(image="prompt.png"), "image holds something else than Pillow pictures"),
+        (dict(image="prompt.png"), "image contains something that is not a Pillow image"),
         (dict(output_type="jpeg"), "output_type 'jpeg' is unknown"),
         (dict(bypass=[True, False]), "bypass has 2 entries for 1 pictures"),
         (dict(generator=[torch.Generator()] * 3), "generator has 3 entries for 1 pictures"),

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+from devtools.numerics import relative_error
 from flowinone import sampling
-from tests.conftest import relative_error
+from flowinone.model import Condition
+from flowinone.sampling import solvers
 
 
 def growth(x, t):
@@ -35,7 +37,7 @@ def test_adaptive_solver_reaches_its_tolerance():
     start = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
     exact = start * math.exp(math.sin(1))
     errors = [
-        float((sampling.dopri5(growth, start, tolerance=tolerance) - exact).abs().max()) for tolerance in (1e-3, 1e-6)
+        float((solvers.dopri5(growth, start, tolerance=tolerance) - exact).abs().max()) for tolerance in (1e-3, 1e-6)
     ]
     assert errors[0] < 1e-2
     assert errors[1] < 1e-5
@@ -79,12 +81,12 @@ def test_one_step_is_allowed(solver):
 
 
 @pytest.mark.parametrize("solver", [*sampling.FIXED_STEP_SOLVERS])
-def test_steps_are_reported_with_a_guess_that_ends_at_the_answer(solver):
+def test_steps_are_reported_with_the_predicted_end(solver):
     reports = []
     end = sampling.integrate(growth, torch.ones(1), solver, 8, on_step=lambda *report: reports.append(report))
     assert [(done, total) for done, total, _ in reports] == [(i, 8) for i in range(1, 9)]
     assert reports[-1][2] == pytest.approx(float(end), abs=1e-4)
-    # From the first step on the guess is nearer the end than the start was.
+    # From the first step on the prediction is nearer the end than the start was.
     assert abs(float(reports[0][2] - end)) < abs(float(1 - end))
 
 
@@ -106,7 +108,7 @@ def test_what_the_report_raises_stops_the_solver(solver):
         evaluations.append(t)
         return x
 
-    def cancel(done, total, guess):
+    def cancel(done, total, denoised):
         raise Cancelled
 
     with pytest.raises(Cancelled):
@@ -125,28 +127,30 @@ def test_unknown_solver_and_no_steps_are_refused():
 def test_guidance_mixes_both_branches_from_one_batch(scale, rows):
     calls = []
 
-    def network(x, t, image_latent, null, bypass):
+    def network(x, t, condition):
         calls.append(x.shape[0])
-        assert image_latent.shape[0] == null.shape[0] == bypass.shape[0] == t.shape[0] == x.shape[0]
-        return torch.where(null[:, None], -x, x + image_latent)
+        parts = condition.image_latent, condition.null, condition.bypass, t
+        assert all(part.shape[0] == x.shape[0] for part in parts)
+        return torch.where(condition.null[:, None], -x, x + condition.image_latent)
 
     image_latent = torch.tensor([[1.0], [2.0]])
-    velocity = sampling.guided_velocity(network, image_latent, torch.tensor([True, False]), scale)
+    velocity = sampling.guided_velocity(network, Condition.prompt(image_latent, torch.tensor([True, False])), scale)
     x = torch.tensor([[10.0], [20.0]])
     assert torch.equal(velocity(x, 0.5), -x + scale * (x + image_latent + x))
     assert calls == [rows]
 
 
-def test_guidance_counts_within_its_interval_and_its_difference_serves_for_a_while():
+def test_guidance_counts_within_its_interval_and_its_difference_is_reused():
     calls = []
 
-    def network(x, t, image_latent, null, bypass):
+    def network(x, t, condition):
         calls.append(len(x))
-        # The prompt's pull beside the null branch grows with time.
-        return torch.where(null[:, None], 0, t[:, None]) + 0 * x
+        # The difference of the branches grows with time.
+        return torch.where(condition.null[:, None], 0, t[:, None]) + 0 * x
 
     guidance = sampling.Guidance(3.0, (0.25, 0.75), every=2)
-    velocity = sampling.guided_velocity(network, torch.zeros(1, 1), torch.tensor([False]), guidance)
+    condition = Condition.prompt(torch.zeros(1, 1), torch.tensor([False]))
+    velocity = sampling.guided_velocity(network, condition, guidance)
     values = [velocity(torch.zeros(1, 1), t).item() for t in (0.0, 0.25, 0.5, 0.75, 1.0)]
     # 3·0.25; 0.5 and twice the difference of before; 3·0.75.
     assert values == [0.0, 0.75, 1.0, 2.25, 1.0]
@@ -155,27 +159,53 @@ def test_guidance_counts_within_its_interval_and_its_difference_serves_for_a_whi
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [(dict(interval=(0.6, 0.4)), "0.6 to 0.4"), (dict(interval=(0, 1.2)), "0 to 1.2"), (dict(every=0), "every 0-th")],
+    [
+        (dict(interval=(0.6, 0.4)), "0.6 to 0.4 is invalid"),
+        (dict(interval=(0, 1.2)), "0 to 1.2 is invalid"),
+        (dict(interval=(math.nan, 1)), "nan to 1 is invalid"),
+        (dict(every=0), "every 0 evaluations"),
+        (dict(scale=math.nan), "guidance scale is nan"),
+        (dict(scale=math.inf), "guidance scale is inf"),
+    ],
 )
-def test_guidance_that_cannot_be_is_refused(settings, message):
+def test_invalid_guidance_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        sampling.Guidance(7.0, **settings)
+        sampling.Guidance(**settings)
 
 
-def test_unknown_presets_are_refused():
+def test_values_that_are_given_override_their_preset():
+    settings = sampling.SamplerSettings.resolve("fast", steps=3, guidance_scale=None, guidance_interval=[0.1, 0.9])
+    assert settings == sampling.SamplerSettings("adams_bashforth2", 3, 7.0, (0.1, 0.9))
+    assert sampling.SamplerSettings.resolve() == sampling.PRESETS["reference"] == sampling.SamplerSettings()
+
+
+def test_unknown_presets_and_invalid_settings_are_refused():
     with pytest.raises(ValueError, match="'quick' is unknown; choose one of reference"):
-        sampling.preset("quick")
+        sampling.SamplerSettings.resolve("quick")
+    with pytest.raises(ValueError, match="solver 'leapfrog' is unknown"):
+        sampling.SamplerSettings("leapfrog")
+    with pytest.raises(ValueError, match="guidance scale is nan"):
+        sampling.SamplerSettings.resolve("fast", guidance_scale=math.nan)
+
+
+@pytest.mark.parametrize(
+    ("solver", "steps", "warned"),
+    [("euler", 4, True), ("euler", 5, False), ("euler_uniform", 2, False), ("adams_bashforth2", 1, False)],
+)
+def test_few_steps_on_upstreams_grid_are_warned_of(solver, steps, warned):
+    warning = sampling.SamplerSettings(solver, steps).warning
+    assert (warning is not None and "below 5 steps" in warning) == warned
+
+
+def test_no_preset_is_warned_of():
+    assert not any(settings.warning for settings in sampling.PRESETS.values())
 
 
 def test_four_guided_euler_steps_are_upstreams(network, upstream):
     reference = upstream("flowinone_tiny")
     for route, bypass in (("dual", False), ("skip", True)):
-        velocity = sampling.guided_velocity(
-            lambda x, t, latent, null, bypass: network.velocity(x, t, latent, null=null, bypass=bypass),
-            reference["image_latent"],
-            torch.tensor([bypass] * 2),
-            7.0,
-        )
+        condition = Condition.prompt(reference["image_latent"], torch.tensor([bypass] * 2))
+        velocity = sampling.guided_velocity(network.velocity, condition, 7.0)
         end = sampling.integrate(velocity, reference["x"], "euler", 4)
         assert relative_error(end, reference[f"euler/4steps/cfg7.0/{route}"]) < 1e-4
 

@@ -22,18 +22,23 @@ from devtools import tiny
 from flowinone import FlowInOnePipeline
 from flowinone.model import FlowInOneModel
 from flowinone.prompts import dumps, tasks
+from flowinone.toy import SOURCE_NAME, open_scenes
 from flowinone.training import losses, snapshots
-from flowinone.training.config import ConfigError, read_config
+from flowinone.training.build import build_objective
+from flowinone.training.ema import WeightAverage
 from flowinone.training.export import write_weights
 from flowinone.training.features import TargetFeatures
 from flowinone.training.loop import train
-from flowinone.training.objective import Chance
-from flowinone.training.optimizers import make_optimizer
-from flowinone.training.parts import build
-from flowinone.weights.checkpoint import load_network
+from flowinone.training.objective import NoiseDraws
+from flowinone.training.optimizers import make_optimizer, make_schedule
+from flowinone.training.run_config import ConfigError, read_config
+from flowinone.weights.checkpoint import open_network
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAIN = "import sys, tests.conftest; from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+TRAIN = (
+    "import sys; from devtools.comfyui.launch import accept_torchvision; accept_torchvision(); "
+    "from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +87,7 @@ def fields(files, tmp_path):
 
 
 def run(file, **options):
-    return train(read_config(file), **options)
+    return train(read_config(file), sources={SOURCE_NAME: open_scenes}, **options)
 
 
 def test_training_lowers_the_loss_and_logs_it(fields, tmp_path):
@@ -105,14 +110,14 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(fields, tmp_path, 
 
 def test_source_steps_teach_the_prompt_encoder_to_guess(fields, files, tmp_path):
     _, models = files
-    before, _ = load_network(models["checkpoint"], torch.float32)
+    before = open_network(models["checkpoint"]).tensors(torch.float32)
     # Without an average, the weights are the last step's.
     learning = dict(kl_weight=0.0, ema=0, optimizer="muon", source_steps=12)
     seen = []
     losses = run(fields(steps=12, **learning), on_step=lambda step, terms: seen.append(set(terms))).losses
     assert seen == [{"loss", "source", "kl"}] * 12
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
-    after, _ = load_network(tmp_path / "run" / "flowinone.safetensors")
+    after = open_network(tmp_path / "run" / "flowinone.safetensors").tensors()
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     assert "prompt_encoder.head.weight" in changed
     assert all(name.startswith("prompt_encoder.") for name in changed)
@@ -121,11 +126,16 @@ def test_source_steps_teach_the_prompt_encoder_to_guess(fields, files, tmp_path)
     run(fields(steps=13, **learning), on_step=lambda step, terms: seen.append(set(terms)))
     run(fields(steps=14, source_weight=0.5, **learning), on_step=lambda step, terms: seen.append(set(terms)))
     assert seen[12:] == [{"loss", "flow", "kl"}, {"loss", "flow", "kl", "source"}]
-    after, _ = load_network(tmp_path / "run" / "flowinone.safetensors")
+    after = open_network(tmp_path / "run" / "flowinone.safetensors").tensors()
     assert not torch.equal(
         after["velocity_network.coarse.blocks.0.mlp.w0.weight"],
         before["velocity_network.coarse.blocks.0.mlp.w0.weight"],
     )
+
+
+def test_runs_of_different_precision_follow_each_other_in_a_process(fields):
+    run(fields(steps=1, precision="bf16"))
+    assert len(run(fields(steps=2, precision="no")).losses) == 1
 
 
 def test_stopping_saves_the_state_after_the_step(fields, tmp_path):
@@ -266,14 +276,14 @@ def test_recomputing_changes_memory_and_not_the_gradients(fields):
     config = read_config(fields())
     gradients = []
     for again in (False, True):
-        objective = build(read_config(fields(gradient_checkpointing=again)))
+        objective = build_objective(read_config(fields(gradient_checkpointing=again)))
         batch = {
             name: tiny.fixture_input(name, (2, 3, side, side), 0.3)
             for name, side in (("vision", 384), ("image", 256), ("target", 256))
         }
         batch["bypass"] = torch.tensor([False, True])
-        chance = Chance.draw(config.seed, 0, 2, objective.model.config.latent_shape, 0.0)
-        loss, _ = objective(batch, chance)
+        draws = NoiseDraws.draw(config.seed, 0, 2, objective.model.config.latent_shape, 0.0)
+        loss, _ = objective(batch, draws)
         loss.backward()
         gradients.append({name: p.grad for name, p in objective.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) > 300
@@ -302,7 +312,7 @@ def test_a_full_disk_leaves_the_last_state(tmp_path, fields, refused):
     with no_file_above(
         sizes["weights.safetensors"] - 1000 if refused == "weights" else sizes["weights.safetensors"] + 500
     ):
-        with pytest.raises(snapshots.SnapshotError, match="step_00000004 could not be written.*goes on from step 2"):
+        with pytest.raises(snapshots.SnapshotError, match="step_00000004 could not be written.*resumes from step 2"):
             run(fields(steps=4))
     assert [entry.name for entry in states.iterdir()] == ["step_00000002"]
     assert len(run(fields(steps=4)).losses) == 2
@@ -509,7 +519,7 @@ def test_a_network_from_scratch_learns_from_scenes(fields, files, tmp_path):
 
 def test_a_prompt_encoder_may_stay_as_it_is(fields, files):
     (network,) = run(fields(steps=2, train_prompt=False)).files
-    (before, _), (after, _) = (load_network(file, torch.float32) for file in (files[1]["checkpoint"], network))
+    before, after = (open_network(file).tensors(torch.float32) for file in (files[1]["checkpoint"], network))
     assert {name.partition(".")[0] for name in after if not torch.equal(after[name], before[name])} == {
         "velocity_network"
     }
@@ -517,19 +527,19 @@ def test_a_prompt_encoder_may_stay_as_it_is(fields, files):
 
 def test_another_kind_of_run_in_the_same_folder_is_refused(fields):
     run(fields(steps=2))
-    with pytest.raises(snapshots.SnapshotError, match="another kind of run"):
+    with pytest.raises(snapshots.SnapshotError, match="snapshot of another kind of run"):
         run(fields(steps=4, mode="lora"))
 
 
 def test_going_on_with_another_optimizer_is_refused(fields):
     run(fields(steps=2))
-    with pytest.raises(snapshots.SnapshotError, match="another optimizer"):
+    with pytest.raises(snapshots.SnapshotError, match="snapshot of a run with another optimizer"):
         run(fields(steps=4, optimizer="muon"))
 
 
 def test_muon_moves_the_matrices_and_adamw_everything_else(fields):
-    objective = build(read_config(fields()))
-    optimizer = make_optimizer("muon", objective, 1e-3, (0.9, 0.9), 0.03, plain=("model.prompt_encoder",))
+    objective = build_objective(read_config(fields()))
+    optimizer = make_optimizer("muon", objective, 1e-3, (0.9, 0.9), 0.03, adamw_only=("model.prompt_encoder",))
     muon, adamw = optimizer.parts
     by_tensor = {id(parameter): name for name, parameter in objective.named_parameters()}
     turned = {by_tensor[id(p)] for group in muon.param_groups for p in group["params"]}
@@ -545,3 +555,58 @@ def test_muon_moves_the_matrices_and_adamw_everything_else(fields):
         all("nodecay_" in by_tensor[id(p)] for p in adamw.param_groups[1]["params"])
         and adamw.param_groups[1]["weight_decay"] == 0
     )
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [1 / 3, 2 / 3, 1, 1, 1, 1, 1]),
+        ("cosine", [1 / 3, 2 / 3, 1, *(0.5 * (1 + np.cos(np.pi * step / 5)) for step in range(1, 5))]),
+    ],
+)
+def test_the_learning_rate_warms_up_from_the_first_step_and_is_the_same_after_a_resume(optimizer, schedule, expected):
+    def rates(start):
+        layer = torch.nn.Linear(2, 2)
+        optimize = make_optimizer(optimizer, layer, 0.5, (0.9, 0.9), 0.0)
+        scheduler = make_schedule(schedule, optimize, 0.1, warmup=3, steps=7, start=start)
+        for _ in range(start, 7):
+            yield [group["lr"] for group in optimize.param_groups]
+            layer(torch.ones(1, 2)).sum().backward()
+            optimize.step()
+            scheduler.step()
+
+    whole = list(rates(0))
+    for found, factor in zip(whole, expected):
+        assert found == pytest.approx([0.1 * factor] * len(found))
+    assert list(rates(4)) == whole[4:]
+
+
+def test_the_average_warms_up_resumes_exactly_and_takes_the_weights_place_for_a_while():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    steps = [float(value) for value in range(1, 7)]
+
+    def average_of(average, values):
+        for value in values:
+            layer.weight.data.fill_(value)
+            average.update()
+        return average
+
+    whole = average_of(WeightAverage(layer, 0.3), steps)
+    expected = steps[0]
+    for number, value in enumerate(steps[1:], 1):
+        decay = min(0.3, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * value
+    assert whole.state()["weight"].item() == pytest.approx(expected)
+    resumed = WeightAverage(layer, 0.3)
+    resumed.load_state(average_of(WeightAverage(layer, 0.3), steps[:3]).state(), 3)
+    assert average_of(resumed, steps[3:]).state()["weight"].equal(whole.state()["weight"])
+    with whole.applied():
+        assert layer.weight.item() == pytest.approx(expected)
+    assert layer.weight.item() == steps[-1]
+
+
+def test_training_knows_nothing_of_the_toy_world():
+    for file in (ROOT / "flowinone" / "training").glob("*.py"):
+        text = file.read_text(encoding="utf-8").lower()
+        assert "scene" not in text and "toy" not in text, file.name

@@ -4,19 +4,19 @@ import pytest
 import torch
 
 from devtools import tiny
+from devtools.numerics import relative_error
 from flowinone.vision import VisionEncoder
-from flowinone.weights.layouts import janus_recipe, vision_recipe
-from tests.conftest import relative_error
+from flowinone.weights.mapping import janus_map, vision_map
 
 
-def built(recipe, stored):
-    return {name: source.build(*(stored[part] for part in source.names)) for name, source in recipe.items()}
+def built(mapping, stored):
+    return {name: source.build(*(stored[part] for part in source.names)) for name, source in mapping.items()}
 
 
 @pytest.fixture(scope="module")
 def native():
     stored = tiny.vision_weights()
-    return built(vision_recipe(stored), stored)
+    return built(vision_map(stored), stored)
 
 
 def test_tokens_are_upstreams(native, upstream):
@@ -30,13 +30,13 @@ def test_tokens_are_upstreams(native, upstream):
 def test_layouts_convert_into_each_other_and_back(native):
     stored = tiny.vision_weights()
     used = {name for name in stored if "attn_pool" not in name}
-    restored = built(janus_recipe(native), native)
+    restored = built(janus_map(native), native)
     assert restored.keys() == used
     assert all(torch.equal(restored[name], stored[name]) for name in used)
 
     as_transformers = {f"model.{name}": tensor for name, tensor in native.items()}
     as_transformers["model.language_model.embed_tokens.weight"] = torch.zeros(2, 2)
-    assert built(vision_recipe(as_transformers), as_transformers).keys() == native.keys()
+    assert built(vision_map(as_transformers), as_transformers).keys() == native.keys()
 
 
 def test_sizes_are_inferred_from_the_tensors():
@@ -68,7 +68,7 @@ def test_sizes_are_inferred_from_the_tensors():
             "aligner.layers.4.bias": (80,),
         }.items()
     }
-    encoder = VisionEncoder.from_state_dict(built(vision_recipe(stored), stored))
+    encoder = VisionEncoder.from_state_dict(built(vision_map(stored), stored))
     assert encoder.image_size == 168
     assert (encoder.config.num_hidden_layers, encoder.config.depth, encoder.config.projection_dim) == (1, 3, 80)
 

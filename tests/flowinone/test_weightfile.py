@@ -123,8 +123,8 @@ def test_metadata_and_dtypes_are_the_files(tmp_path):
 
 # Files that are not weights files, or not whole ones: how to write each, and the sentence after the file's name.
 
-NO_TENSORS = "holds no tensors by name; choose a file with a model's weights"
-NO_WEIGHTS = "is not a weights file; expected safetensors or PyTorch weights"
+NO_TENSORS = "contains no named tensors; choose a file with a model's weights"
+NO_WEIGHTS = "is not a weight file; expected safetensors or PyTorch weights"
 DAMAGED = "is a truncated or damaged PyTorch file; download it again"
 
 
@@ -181,17 +181,17 @@ def write_script(path):
         (write_script, "contains code (TorchScript), not weights alone; it was refused and not executed."),
         (
             lambda path: path.write_text("\n<!DOCTYPE html><html><body>Not found</body></html>"),
-            "is a web page saved under a weights file's name; download the file itself",
+            "is a web page saved under a weight file's name; download the file itself",
         ),
         (
             lambda path: path.write_text(
                 "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 6829752381\n"
             ),
-            "is a git-LFS pointer, not the weights it stands for; run `git lfs pull` or download the file itself",
+            "is a git-LFS pointer, not the weights it refers to; run `git lfs pull` or download the file itself",
         ),
         (
             lambda path: path.write_bytes(gzip.compress(b"preparation.tar")),
-            "is a gzip archive; unpack it and choose the weights file inside",
+            "is a gzip archive; unpack it and choose the weight file inside",
         ),
         (
             lambda path: path.write_bytes(b"GGUF" + bytes(64)),
@@ -235,7 +235,7 @@ def test_a_folder_with_several_weights_files_names_them(tmp_path):
     for name in ("b.pth", "a.safetensors"):
         save_file({"x": torch.ones(1)}, tmp_path / name)
     with pytest.raises(
-        CheckpointError, match=r"with several weights files \(a.safetensors, b.pth\); choose one of them"
+        CheckpointError, match=r"with several weight files \(a.safetensors, b.pth\); choose one of them"
     ):
         open_weights(tmp_path)
 
@@ -245,7 +245,8 @@ def test_a_missing_shard_is_named(tmp_path):
     shards[1].unlink()
     for path in (tmp_path, shards[0], tmp_path / "model.safetensors.index.json"):
         with pytest.raises(
-            CheckpointError, match="in 3 files, of which model-00002-of-00003.safetensors is not beside it"
+            CheckpointError,
+            match="in 3 files, and its folder lacks model-00002-of-00003.safetensors; download all of them",
         ):
             open_weights(path)
 
@@ -261,5 +262,5 @@ def test_a_damaged_shard_is_named(tmp_path):
 def test_an_index_without_a_weight_map_is_refused(tmp_path, content):
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(content)
-    with pytest.raises(CheckpointError, match="is not an index of weights files"):
+    with pytest.raises(CheckpointError, match="is not an index of weight files"):
         open_weights(index)

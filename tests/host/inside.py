@@ -1,8 +1,9 @@
-"""Looks at the native MODEL from inside a ComfyUI, where no server's route reaches: low memory, made up, on any machine.
+"""Examines the native MODEL inside a ComfyUI process, where no server's route reaches: simulated low memory and 8 bits.
 
     python inside.py <ComfyUI folder> <models folder> <exchange folder>
 
-prints what it found as one JSON object, and leaves tensors in the exchange folder. It is a program of its own because ComfyUI's Python need not have pytest.
+prints its findings as one JSON object and leaves tensors in the exchange folder. A separate program, because ComfyUI's
+Python need not have pytest.
 """
 
 import importlib.util
@@ -44,7 +45,7 @@ CHECKPOINT = str(Path(MODELS, "flowinone", "flowinone_tiny.safetensors"))
 
 
 def model(dtype=torch.float32):
-    return pack("comfyui_flowinone.loading").load_model(CHECKPOINT, dtype)
+    return pack("comfyui_flowinone.patcher").load_model(CHECKPOINT, dtype)
 
 
 def start(batch):
@@ -55,20 +56,27 @@ def start(batch):
 
 def own_answer(model, batch):
     source, image_latent = start(batch)
-    return pack("comfyui_flowinone.sampling").sample(
-        model, source, image_latent, [False] * batch, 2, pack("flowinone.sampling").Guidance(3.0), "euler"
-    )
+    settings = pack("flowinone.sampling").SamplerSettings("euler", 2, 3.0)
+    latent = pack("comfyui_flowinone.samplers").sample(model, source, image_latent, [False] * batch, settings)
+    return model.model.process_latent_in(latent["samples"])
 
 
 def native_answer(model, batch):
     source, image_latent = start(batch)
-    stock = pack("comfyui_flowinone.stock_samplers")
+    stock = pack("comfyui_flowinone.conditioning")
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(*(stock.conditioning(source, image_latent, [False] * batch, null, True) for null in (False, True)))
     guider.set_cfg(3.0)
     sigmas = torch.linspace(1, 0, 3)
     answer = guider.sample(source, source * 0, comfy.samplers.sampler_object("euler"), sigmas, seed=0)
     return model.model.process_latent_in(answer)
+
+
+def velocity_of(network, source, image_latent):
+    """The network's velocity at two times, without ComfyUI's sampling."""
+    prompt = dict(image_latent=image_latent, null=torch.zeros(2), bypass=torch.zeros(2), dual=True)
+    with torch.inference_mode():
+        return network(source, torch.tensor([0.7, 0.3]), upstream_grid=False, samples_at_once=2, **prompt)
 
 
 def low_vram() -> dict:
@@ -90,11 +98,9 @@ def low_vram() -> dict:
     network = patched.model.diffusion_model
     device = patched.load_device
     source, image_latent = start(2)
-    flags = torch.zeros(2, dtype=torch.bool)
 
     def velocity():
-        with torch.inference_mode():
-            return network.velocity(source, torch.tensor([0.3, 0.7]), image_latent, flags, flags)
+        return velocity_of(network, source, image_latent)
 
     plain = velocity()
     patched.patch_model(device, lowvram_model_memory=0)
@@ -126,7 +132,7 @@ def eight_bit_flag() -> dict:
 
 
 def eight_bit_files() -> dict:
-    """Networks in ComfyUI's 8-bit format: what they hold and answer, whole and a layer at a time, with and without a LoRA."""
+    """Networks in ComfyUI's 8-bit format: content and answers, whole and layer by layer, with and without a LoRA."""
     expected = own_answer(model(), 2)
     key = "diffusion_model.coarse.blocks.0.mlp.w0.weight"
     update = torch.randn(128, 64, generator=torch.Generator().manual_seed(2)) / 8
@@ -138,15 +144,12 @@ def eight_bit_files() -> dict:
         return float((answer - expected).norm() / expected.norm())
 
     def velocity(network):
-        source, image_latent = start(2)
-        flags = torch.zeros(2, dtype=torch.bool)
-        with torch.inference_mode():
-            return network.velocity(source, torch.tensor([0.3, 0.7]), image_latent, flags, flags)
+        return velocity_of(network, *start(2))
 
     found = {"lora": error(expected_patched, expected)}
     for kind in ("fp8", "int8"):
         path = str(Path(EXCHANGE, f"network_{kind}.safetensors"))
-        load = pack("comfyui_flowinone.loading").load_model
+        load = pack("comfyui_flowinone.patcher").load_model
         small = load(path, None)
         network, device = small.model.diffusion_model, small.load_device
         layer = network.coarse.blocks[0].mlp.w0
@@ -211,18 +214,47 @@ def autoencoders() -> dict:
     """What the exchange folder's VAEs make of its pixels and latents."""
     given, found = load_file(Path(EXCHANGE, "given.safetensors")), {}
     for path in Path(EXCHANGE).glob("vae_*.safetensors"):
-        vae = pack("comfyui_flowinone.loading").load_vae(str(path), torch.float32)
+        vae = pack("comfyui_flowinone.vae").load_vae(str(path), torch.float32)
         made = {"latents": vae.encode(given["pixels"].movedim(1, -1)), "pictures": vae.decode(given["latents"])}
         save_file({name: tensor.contiguous() for name, tensor in made.items()}, Path(EXCHANGE, f"of_{path.name}"))
         found[path.stem] = [vae.latent_channels, vae.downscale_ratio, vae.upscale_ratio]
     return found
 
 
+def opened() -> dict:
+    """How often Load FlowInOne opens each file, and on which devices it constructs the two networks."""
+    weightfile, model = pack("flowinone.weights.weightfile"), pack("flowinone.model")
+    counts, devices = {}, []
+    open_file, constructors = weightfile._open_file, {}
+
+    def counted(path):
+        counts[path.name] = counts.get(path.name, 0) + 1
+        return open_file(path)
+
+    def watched(construct):
+        def constructed(self, *arguments, **settings):
+            devices.append([type(self).__name__, str(settings.get("device"))])
+            construct(self, *arguments, **settings)
+
+        return constructed
+
+    weightfile._open_file = counted
+    for kind in (model.PromptEncoder, model.VelocityNetwork):
+        constructors[kind] = kind.__init__
+        kind.__init__ = watched(kind.__init__)
+    mini = pack("flowinone.mini")
+    pack("comfyui_flowinone.patcher").load_model_and_encoder(str(mini.NETWORK), str(mini.VISION), torch.float32)
+    weightfile._open_file = open_file
+    for kind, construct in constructors.items():
+        kind.__init__ = construct
+    return {"files": counts, "constructed": devices}
+
+
 print(
     json.dumps(
         {
             check.__name__: check()
-            for check in (low_vram, eight_bit_flag, eight_bit_files, parts, promises, offloading, autoencoders)
+            for check in (low_vram, eight_bit_flag, eight_bit_files, parts, promises, offloading, autoencoders, opened)
         }
     )
 )

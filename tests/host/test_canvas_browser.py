@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from devtools import ROOT
 from devtools import photos as scenes
+from devtools.comfyui.fixtures import PHOTO
+from devtools.pixels import as_saved, opened
 from flowinone import cli
 from flowinone.prompts import loads, render
-from tests.host.conftest import PHOTO, ROOT
-from tests.host.test_canvas import as_saved, opened
 
 WIDE = "wide.png"
 INVERTED = 255 - np.asarray(Image.open(PHOTO).convert("RGB"))
@@ -613,7 +614,7 @@ def test_a_limit_is_said_and_what_was_drawn_stays(classic, new):
 def test_strengths_are_shown_as_numbers_and_can_be_typed(page, new):
     canvas = new(page)
     for task, field, name in (
-        ("point_force", "Strength of the force", "magnitude"),
+        ("point_force", "Strength of the push", "magnitude"),
         ("wind", "Strength of the wind", "strength"),
     ):
         canvas.task(task)

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from devtools import ROOT
 from devtools.comfyui.server import PACK_NAME
-from tests.host.conftest import ROOT
-from tests.host.test_install import ask
-from tests.host.test_locales import shipped
+from devtools.translations import shipped
 
 DOCS = ROOT / "comfyui_flowinone" / "web" / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.glob("*/*.md"))
@@ -169,9 +168,10 @@ def test_the_chinese_page_says_the_same_in_chinese(node):
         assert not line or re.search("[\u4e00-\u9fff]", line), line
 
 
-def test_the_server_hands_out_pages_and_pictures(server):
+def test_the_server_hands_out_pages_and_pictures(client):
     for path in filter(Path.is_file, DOCS.glob("**/*")):
-        assert ask(server, f"/extensions/{PACK_NAME}/docs/{path.relative_to(DOCS).as_posix()}") == path.read_bytes()
+        address = f"/extensions/{PACK_NAME}/docs/{path.relative_to(DOCS).as_posix()}"
+        assert client.request(address) == path.read_bytes()
 
 
 FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"

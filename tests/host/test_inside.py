@@ -16,7 +16,7 @@ from devtools.comfyui.server import server_environment
 from flowinone import mini
 from flowinone.autoencoder import autoencoder_from_state_dict, autoencoder_of_widths, decode_latents, image_latents
 from flowinone.config import LATENT_SCALE
-from flowinone.weights.checkpoint import GROUPS, load_autoencoder
+from flowinone.weights.checkpoint import GROUPS, open_autoencoder
 from flowinone.weights.conversion import convert
 from recipes.mini.autoencoder_training import ldm_tensors
 
@@ -118,12 +118,22 @@ def test_the_model_gives_way_to_another(found):
     assert found["offloading"] == {"before": 1, "after": 0}
 
 
+def test_load_flowinone_opens_each_file_once_and_builds_one_meta_model(found):
+    assert found["opened"]["files"] == {mini.NETWORK.name: 1, mini.VISION.name: 1}
+    # The velocity network is validated on the meta device, and then built from ComfyUI's own layers.
+    assert found["opened"]["constructed"] == [
+        ["PromptEncoder", "meta"],
+        ["VelocityNetwork", "meta"],
+        ["NativeVelocityNetwork", "cpu"],
+    ]
+
+
 @pytest.mark.parametrize("name", ["vae_mini", "vae_tiny", *NARROW])
 def test_comfyuis_vae_of_a_narrow_file_is_the_librarys(found, exchange, name):
     assert found["autoencoders"][name] == [4, 8, 8]
     given, made = (load_file(exchange / f"{file}.safetensors") for file in ("given", f"of_{name}"))
-    tensors, settings = load_autoencoder(exchange / f"{name}.safetensors", torch.float32)
-    vae = autoencoder_from_state_dict(tensors, **settings)
+    file = open_autoencoder(exchange / f"{name}.safetensors")
+    vae = autoencoder_from_state_dict(file.tensors(torch.float32), **file.settings)
     with torch.no_grad():
         latents = image_latents(vae, 2 * given["pixels"] - 1, None) / LATENT_SCALE
         pictures = decode_latents(vae, LATENT_SCALE * given["latents"])

@@ -15,10 +15,10 @@ import re
 
 import pytest
 
+from devtools import ROOT
 from devtools.comfyui.server import PACK_NAME
-from tests.host.conftest import ROOT
+from devtools.translations import LOCALES, shipped
 
-LOCALES = ROOT / "locales"
 LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir())
 REMEDY = "write it anew as this file's first lines say, translate what is new, and commit it."
 
@@ -68,11 +68,6 @@ def flat(texts, path=()):
 
 def written(texts):
     return json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
-
-
-def shipped(language, file="nodeDefs"):
-    path = LOCALES / language / f"{file}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def categories(language):

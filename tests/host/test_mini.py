@@ -11,12 +11,11 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from devtools.comfyui.client import ExecutionFailed
+from devtools.comfyui.client import Events, ExecutionFailed
+from devtools.comfyui.fixtures import LOADER, PHOTO
 from devtools.comfyui.prompt import ksampler, node
 from flowinone import FlowInOnePipeline
 from flowinone.preprocess import latent_view
-from tests.host.conftest import LOADER, PHOTO
-from tests.host.test_comfyui_server import Events
 
 NAME = "mini (bundled)"
 MINI = dict(checkpoint=NAME, vision=NAME, vae=NAME, dtype="float32")

@@ -1,4 +1,6 @@
-"""The MODEL as ComfyUI's own model nodes use it: LoRA, merging, 8-bit storage, compilation, memory, Cancel and previews."""
+"""The MODEL as ComfyUI's own model nodes use it: LoRA, merging, 8-bit storage, compilation, memory, Cancel and
+previews.
+"""
 
 import io
 import time
@@ -9,12 +11,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from devtools.comfyui.client import ExecutionFailed, ExecutionInterrupted
+from devtools.comfyui.client import Events, ExecutionFailed, ExecutionInterrupted
+from devtools.comfyui.fixtures import LOADER
 from devtools.comfyui.prompt import node
-from flowinone.weights.checkpoint import load_network
+from flowinone.weights.checkpoint import open_network
 from flowinone.weights.conversion import convert
-from tests.host.conftest import LOADER
-from tests.host.test_comfyui_server import Events
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def checkpoint(server):
     """Write a changed network; the loader node that loads it."""
 
     def write(name, change):
-        weights, _ = load_network(server.base / "models" / "flowinone" / "flowinone_tiny.safetensors")
+        weights = open_network(server.base / "models" / "flowinone" / "flowinone_tiny.safetensors").tensors()
         changed = {key: change(key, tensor).contiguous() for key, tensor in weights.items()}
         save_file(changed, server.base / "models" / "flowinone" / name)
         return node("FlowInOneLoader", **(LOADER | {"checkpoint": name}))
@@ -56,7 +57,7 @@ def low_rank(name, shape):
 def test_a_lora_is_what_its_weights_add_to_the_checkpoint(server, answer, own, checkpoint, naming, request):
     file = f"{request.node.callspec.id}.safetensors"
     lora, deltas = {}, {}
-    weights, _ = load_network(server.base / "models" / "flowinone" / "flowinone_tiny.safetensors")
+    weights = open_network(server.base / "models" / "flowinone" / "flowinone_tiny.safetensors").tensors()
     for layer in TRAINED:
         key = f"velocity_network.{layer}.weight"
         down, up = low_rank(layer, weights[key].shape)

@@ -32,8 +32,8 @@ def test_the_uniform_grid_is_plain_euler_and_heun(answer, own):
 def test_a_preset_takes_the_place_of_what_is_set(own, name):
     chosen = PRESETS[name]
     given = own(steps=1, solver="rk4", guidance_end=0.0, preset=name)
-    if chosen.every == 1:
-        start, end = chosen.interval
+    if chosen.guidance_every == 1:
+        start, end = chosen.guidance_interval
         same = own(steps=chosen.steps, solver=chosen.solver, guidance_start=start, guidance_end=end)
         assert np.array_equal(given, same)
     assert np.abs(given - own(steps=1, solver="rk4", guidance_end=0.0)).max() > 10
@@ -53,7 +53,7 @@ def test_guidance_counts_between_its_ends_alone(own):
         )
         > 2
     )
-    with pytest.raises(ExecutionFailed, match="guidance interval is 0.6 to 0.4"):
+    with pytest.raises(ExecutionFailed, match="guidance interval 0.6 to 0.4 is invalid"):
         own(guidance_start=0.6, guidance_end=0.4)
 
 

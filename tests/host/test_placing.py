@@ -279,8 +279,9 @@ def test_a_larger_copy_of_the_photo_can_be_pasted_into(paste, fit):
         photo=original.resize(SIZE), fit=fit, photo_=["original", 0], pictures={"original": original}
     )
     assert pasted.shape == (972, 1300, 3)
-    left, top = Squaring(fit, *SIZE).to_picture(*AREA[:2])
-    right, bottom = Squaring(fit, *SIZE).to_picture(*AREA[2:])
+    x, y, width, height = Squaring(fit, *SIZE).window
+    left, right = (x + side * width for side in AREA[::2])
+    top, bottom = (y + side * height for side in AREA[1::2])
     rows, columns = np.nonzero(mask)
     found = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     assert found == pytest.approx((left * 1300 / 401, top * 3.24, right * 1300 / 401, bottom * 3.24), abs=1)
@@ -318,7 +319,9 @@ def test_answers_go_into_copies_of_one_photo_or_each_into_its_own(paste):
     }
     (first, second), _, photo = paste(image=["two", 0], nodes=nodes, pictures=pictures)
     assert (first[~inside] == photo[~inside]).all() and (second[~inside] == photo[:, ::-1][~inside]).all()
-    with pytest.raises(ExecutionFailed, match="prompt has 2 pictures for 1 answers in image; connect as many, or one"):
+    with pytest.raises(
+        ExecutionFailed, match="prompt has 2 images for 1 output images in image; connect as many, or one"
+    ):
         paste(nodes=nodes, pictures=pictures)
 
 
@@ -352,14 +355,14 @@ WIDE_MASK = {"region": Image.new("RGB", (400, 200), "white")}
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (dict(answer=Image.new("RGB", SIZE)), "image is 401 x 300 pixels; expected the whole square answer"),
+        (dict(answer=Image.new("RGB", SIZE)), "image is 401 x 300 pixels; expected the whole square output image"),
         (dict(mask=["region mask", 0], pictures=WIDE_MASK), "mask is 400 x 200 pixels and the photo 401 x 300"),
         (
             dict(mask=["region mask", 0], pictures={"region": Image.new("RGB", SIZE)}),
             "mask selects nothing that the canvas shows",
         ),
         (dict(photo_=["region", 0], pictures=WIDE_MASK), "photo is 400 x 200 pixels and the prompt's 401 x 300"),
-        (dict(prompt=["words", 0]), "prompt shows no photo to put the answer into"),
+        (dict(prompt=["words", 0]), "prompt shows no photo to put the output image into"),
     ],
 )
 def test_what_does_not_belong_together_is_explained(paste, inputs, message):

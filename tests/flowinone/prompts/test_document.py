@@ -5,10 +5,10 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
+from devtools.example_documents import EXAMPLES, FOLDER
 from flowinone.prompts import (
     PromptError,
     SolidCanvas,
@@ -21,9 +21,18 @@ from flowinone.prompts import (
     tasks,
     to_document,
 )
-from flowinone.prompts import document as module
-from flowinone.prompts.spec import Box, Doodle, PhotoCanvas, Stroke, TextStyle, VisualPrompt
-from tests.fixtures.documents.examples import EXAMPLES, FOLDER
+from flowinone.prompts.document import encoded
+from flowinone.prompts.spec import (
+    CANVAS_TYPES,
+    MARK_TYPES,
+    VERSION,
+    Box,
+    Doodle,
+    PhotoCanvas,
+    Stroke,
+    TextStyle,
+    VisualPrompt,
+)
 
 DOODLE = {
     "version": 1,
@@ -70,7 +79,7 @@ def test_documents_of_version_1_are_read_and_hold_every_field(name):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_constructors_still_make_the_kept_documents(name):
     kept = loads((FOLDER / f"{name}.json").read_bytes())
-    assert EXAMPLES[name]() == kept, "see tests/fixtures/documents/examples.py"
+    assert EXAMPLES[name]() == kept, "see devtools/example_documents.py"
 
 
 def test_a_document_says_version_and_task_first_and_type_with_every_mark():
@@ -123,10 +132,10 @@ def test_a_byte_order_mark_bytes_and_tuples_are_read():
         (["canvas", "type"], {}, "canvas.type: is an object; choose one of"),
         (["canvas", "fit"], "fill", "canvas.fit: is 'fill'; choose one of crop, letterbox, stretch"),
         (["bypass"], 1, "bypass: is 1; expected true or false"),
-        (["mark"], [], "mark: is no field here; did you mean marks?"),
-        (["zzz"], 1, "zzz: is no field here; the fields are task, canvas, marks, bypass"),
-        (["a b"], 1, "['a b']: is no field here"),
-        (["x" * 1_000_000], 1, "['xxxxxxxxxxxx...xxxxxxxxxxxxx']: is no field here"),
+        (["mark"], [], "mark: is not a field here; did you mean marks?"),
+        (["zzz"], 1, "zzz: is not a field here; the fields are task, canvas, marks, bypass"),
+        (["a b"], 1, "['a b']: is not a field here"),
+        (["x" * 1_000_000], 1, "['xxxxxxxxxxxx...xxxxxxxxxxxxx']: is not a field here"),
         (["marks"], {}, "marks: is an object; expected a list"),
         (["marks", 0], 3, "marks[0]: is 3; expected an object"),
         (
@@ -134,15 +143,15 @@ def test_a_byte_order_mark_bytes_and_tuples_are_read():
             "line",
             "marks[0].type: is 'line'; choose one of text, box, marker, force, wind, trajectory, doodle, erase",
         ),
-        (["marks", 0, "colour"], "red", "marks[0].colour: is no field here; the fields are strokes"),
+        (["marks", 0, "colour"], "red", "marks[0].colour: is not a field here; the fields are strokes"),
         (["marks", 0, "strokes"], [], "marks[0].strokes: is empty; a doodle needs at least one stroke"),
         (["marks", 0, "strokes", 0, "points"], None, "marks[0].strokes[0].points: is missing"),
         (
             ["marks", 0, "strokes", 0, "colour"],
             "red",
-            "marks[0].strokes[0].colour: is no field here; did you mean color?",
+            "marks[0].strokes[0].colour: is not a field here; did you mean color?",
         ),
-        (["marks", 0, "strokes", 0, "color"], "rouge", "marks[0].strokes[0].color: is 'rouge', no colour"),
+        (["marks", 0, "strokes", 0, "color"], "rouge", "marks[0].strokes[0].color: is 'rouge', not a colour"),
         (["marks", 0, "strokes", 0, "points"], [[0, 0]], "marks[0].strokes[0].points: needs at least 2 points"),
         (
             ["marks", 0, "strokes", 0, "points", 1],
@@ -193,10 +202,10 @@ def test_a_faulty_field_is_named_with_its_path(path, value, message):
         (
             '"type": "photo"',
             '"type": "photo", "fit": "crop", "fit": "crop"',
-            "canvas.fit: stands twice in one object; keep one",
+            "canvas.fit: appears twice in one object; keep one",
         ),
-        ('"type": "photo"', '"type": "photo", "type": "photo"', "canvas.type: stands twice in one object"),
-        ('"version": 1', '"version": 2, "version": 1', "version: stands twice in one object"),
+        ('"type": "photo"', '"type": "photo", "type": "photo"', "canvas.type: appears twice in one object"),
+        ('"version": 1', '"version": 2, "version": 1', "version: appears twice in one object"),
         ('"task": "doodle"', '"task": null', "task: is null; expected text"),
     ],
 )
@@ -256,21 +265,28 @@ def test_the_largest_prompts_documents_can_be_read_again():
     assert loads(dumps(prompt)) == prompt
 
 
-def test_earlier_versions_are_brought_up_to_date_one_version_at_a_time():
-    upgrades = {1: lambda old: old | {"version": 2, "b": old["a"]}, 2: lambda old: old | {"version": 3, "c": old["b"]}}
-    assert module._upgraded({"version": 1, "a": 5}, 3, upgrades) == {"version": 3, "a": 5, "b": 5, "c": 5}
-    assert module._upgraded({"version": 3}, 3, upgrades) == {"version": 3}
+def test_the_kept_documents_cover_every_version():
+    versions = {json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["version"] for name in EXAMPLES}
+    assert versions == set(range(1, VERSION + 1)), "keep documents of every version, and read the earlier ones"
 
 
-def test_there_is_an_upgrade_from_every_earlier_version():
-    assert list(module._UPGRADES) == list(range(1, module.VERSION))
-
-
-def test_the_kept_schema_is_the_one_that_the_code_makes():
-    kept = Path(module.__file__).with_name("visual_prompt.schema.json").read_text(encoding="utf-8")
-    assert json.loads(kept) == json_schema(), (
-        "after a wanted change: python -m flowinone schema > flowinone/prompts/visual_prompt.schema.json"
-    )
+def test_the_schema_has_every_field_with_its_default_and_a_description():
+    schema = json_schema()
+    assert schema["properties"]["version"] == {"const": VERSION}
+    kinds = [*CANVAS_TYPES.values(), *MARK_TYPES.values(), Stroke, TextStyle]
+    assert set(schema["$defs"]) == {kind.__name__ for kind in kinds}
+    names = {kind: name for name, kind in (CANVAS_TYPES | MARK_TYPES).items()}
+    for kind in kinds:
+        defined = schema["$defs"][kind.__name__]
+        assert defined["description"].endswith(".") and defined["additionalProperties"] is False
+        fields = {field.name: field for field in dataclasses.fields(kind)}
+        assert defined["properties"].keys() - {"type"} == fields.keys()
+        assert ("type" in defined["required"]) == (kind in names)
+        assert kind not in names or defined["properties"]["type"] == {"const": names[kind]}
+        for name, field in fields.items():
+            required = field.default is dataclasses.MISSING
+            assert (name in defined["required"]) == required
+            assert defined["properties"][name].get("default") == (None if required else encoded(field.default))
 
 
 def test_documents_need_no_torch():

@@ -144,7 +144,7 @@ def test_a_cut_curve_stays_where_marks_may_be():
 
 @pytest.mark.parametrize(("start", "end"), [(0.5, 0.5), (0.6, 0.5), (-0.1, 0.5), (0, 1.1), (0, math.nan)])
 def test_parts_that_cannot_be_are_refused(start, end):
-    with pytest.raises(PromptError, match="of a motion cannot be"):
+    with pytest.raises(PromptError, match="is not a part of a motion; expected 0 <= start < end <= 1"):
         part(tasks.trajectory([BENT]), start, end)
 
 

@@ -1,4 +1,4 @@
-"""Pictures are made square by a rule that finds the way back."""
+"""Pictures are placed on the square canvas by a rule that the window describes."""
 
 import numpy as np
 import pytest
@@ -25,10 +25,12 @@ def test_the_window_is_what_the_canvas_shows(fit):
 
 @pytest.mark.parametrize("fit", WINDOWS)
 @pytest.mark.parametrize("size", [(200, 100), (333, 777), (1, 16_384)])
-def test_positions_find_their_way_to_the_canvas_and_back(fit, size):
+def test_positions_on_the_canvas_are_fractions_of_the_window(fit, size):
     squaring = Squaring(fit, *size)
+    left, top, width, height = squaring.window
     for place in ((0.0, 0.0), (12.5, 99.0), size):
-        assert squaring.to_picture(*squaring.to_canvas(*place)) == pytest.approx(place)
+        x, y = squaring.to_canvas(*place)
+        assert (left + x * width, top + y * height) == pytest.approx(place)
 
 
 @pytest.mark.parametrize("fit", WINDOWS)

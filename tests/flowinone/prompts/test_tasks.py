@@ -115,17 +115,19 @@ def test_instructions_can_be_written_anew():
 
 
 def test_presets_word_the_sub_tasks_of_text_in_image():
-    assert tasks.preset("depth", "a {caption} of the sea") == "Depth to image: a {caption} of the sea"
-    assert tasks.preset("restore") == "Image restoration"
-    for name in tasks.PRESETS:
-        assert tasks.text_in_image(tasks.preset(name, "x" if "{caption}" in tasks.PRESETS[name] else None))
+    assert tasks.subtask_instruction("depth", "a {caption} of the sea") == "Depth to image: a {caption} of the sea"
+    assert tasks.subtask_instruction("restore") == "Image restoration"
+    for name in tasks.SUBTASK_INSTRUCTIONS:
+        assert tasks.text_in_image(
+            tasks.subtask_instruction(name, "x" if "{caption}" in tasks.SUBTASK_INSTRUCTIONS[name] else None)
+        )
     for arguments, message in [
         (("depth",), "caption: is missing; the preset depth needs one"),
-        (("restore", "x"), "caption: has no place in the preset restore"),
+        (("restore", "x"), "caption: has no place in the preset restore; leave it out"),
         (("blur",), "preset: is 'blur'; choose one of inpaint, canny, depth, restore, sketch"),
     ]:
         with pytest.raises(PromptError) as caught:
-            tasks.preset(*arguments)
+            tasks.subtask_instruction(*arguments)
         assert str(caught.value) == message
 
 
@@ -161,11 +163,11 @@ def test_there_may_be_several_marks_and_their_look_be_chosen():
         (lambda: tasks.text_box([]), "boxes: is empty; give at least one"),
         (lambda: tasks.text_box([((0, 0, 0, 1), "x")]), "boxes[0].area: has no area on the canvas"),
         (lambda: tasks.text_box(((0, 0, 1, 1), "x")), "boxes[0]: is (0, 0, 1, 1); expected area, label"),
-        (lambda: tasks.visual_marker((0, 0), (0, 0)), "tip: lies on start"),
+        (lambda: tasks.visual_marker((0, 0), (0, 0)), "tip: is the same point as start"),
         (lambda: tasks.visual_marker((0, 0), (1, 1), thing=""), "thing: is empty"),
         (
             lambda: tasks.visual_marker((0, 0), (1, 1), thing="a", instruction="b"),
-            "thing: stands beside an instruction",
+            "thing: is given together with an instruction",
         ),
         (
             lambda: tasks.doodle([[(0, 0), (1, float("nan"))]]),

@@ -11,10 +11,10 @@ from PIL import Image, ImageFont, features
 
 from flowinone.prompts.characters import MissingGlyphsWarning, characters_of
 from flowinone.prompts.checks import PromptError
-from flowinone.prompts.lettering import colors, luminance
 from flowinone.prompts.render import render
 from flowinone.prompts.spec import Box, GradientCanvas, SolidCanvas, Text, TextStyle, VisualPrompt
-from flowinone.prompts.text import EDGE, UNITS, break_line, clean, label_layout, lay_out
+from flowinone.prompts.text_layout import EDGE, UNITS, break_line, clean, label_layout, lay_out
+from flowinone.prompts.text_painting import colors, luminance
 from flowinone.prompts.typeface import FOLDER, needs_shaping, typeface, visual_order
 
 PLAIN = TextStyle(bold=False)
