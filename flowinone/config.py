@@ -102,7 +102,7 @@ class FlowInOneConfig:
         if latent_size**2 != shape["fine_table"][0]:
             raise ValueError(f"{needed['fine_table']} has {shape['fine_table'][0]} rows, which is not a square grid")
         reductions = _count_layers(shapes, "prompt_encoder.reduction_layers.#.reduction.weight")
-        inferred = dict(
+        inferred: dict = dict(
             token_count=shape["compressor"][1],
             token_width=shape["adapter"][1],
             context_length=shape["compressor"][0],

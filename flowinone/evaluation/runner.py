@@ -4,7 +4,6 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count as count_up
 
 import torch
 from PIL import Image
@@ -125,7 +124,9 @@ def variants(setting: Setting, evaluations: int) -> dict[str, Setting]:
 def steps_for(setting: Setting, evaluations: int) -> Setting:
     """The setting, its solver not dopri5, with the steps that take nearest to so many evaluations; of two the fewer."""
     before = setting
-    for steps in count_up(1):
+    steps = 0
+    while True:
+        steps += 1
         now = dataclasses.replace(setting, steps=steps)
         taken = evaluations_of(now)
         if taken >= evaluations:

@@ -195,13 +195,17 @@ class _Stopped(Exception):
     pass
 
 
+_shared: list = []
+"""In a packing process: the source of pairs, the number of pairs done, and whether to stop."""
+
+
 def _begin(*shared) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _pack_in_worker.shared = shared
+    _shared[:] = shared
 
 
 def _pack_in_worker(job: _Job) -> list[tuple[str, str]]:
-    source, done, stop = _pack_in_worker.shared
+    source, done, stop = _shared
 
     def step() -> None:
         with done.get_lock():

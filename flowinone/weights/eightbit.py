@@ -5,6 +5,7 @@ number for float8, [rows, 1] for int8), and its `comfy_quant` the JSON text, as 
 `QUANTIZATION.md`, `comfy/ops.py`).
 """
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 
@@ -22,7 +23,7 @@ NEEDS_TORCHAO = "8-bit weights need torchao; install it: pip install flowinone[e
 FORMATS = {torch.float8_e4m3fn: "float8_e4m3fn", torch.int8: "int8_tensorwise"}
 """ComfyUI's names of the formats that are read and written here, by the dtype of the stored matrices."""
 
-_WRITTEN = {
+_WRITTEN: dict[torch.dtype, dict] = {
     # Without full_precision_matrix_mult ComfyUI also rounds the inputs to float8, without a scale; that doubles the
     # error.
     torch.float8_e4m3fn: {"format": "float8_e4m3fn", "full_precision_matrix_mult": True},
@@ -106,9 +107,7 @@ def eight_bit_layers(file: WeightFile) -> dict[str, dict]:
     layers = _listed_layers(file)
     for name in file:
         if name.endswith(".comfy_quant"):
-            layers[name.removesuffix(".comfy_quant")] = _parsed(
-                file, name, lambda name=name: bytes(file[name].tolist())
-            )
+            layers[name.removesuffix(".comfy_quant")] = _parsed(file, name, functools.partial(_bytes_of, file, name))
     for layer, settings in layers.items():
         _check_layer(file, layer, settings)
     return layers
@@ -203,6 +202,10 @@ def _listed_layers(file: WeightFile) -> dict[str, dict]:
     if not isinstance(listed, dict) or not all(isinstance(settings, dict) for settings in listed.values()):
         raise _unreadable(file, _METADATA)
     return {layer.removeprefix(file.prefix): settings for layer, settings in listed.items()}
+
+
+def _bytes_of(file: WeightFile, name: str) -> bytes:
+    return bytes(file[name].tolist())
 
 
 def _parsed(file: WeightFile, name: str, content: Callable[[], str | bytes]) -> dict:
