@@ -52,7 +52,7 @@ def takes_8_bits(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def scale_of(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """The float32 scale to divide a matrix [R, C] by so that it fits the dtype: a scalar for float8, [R, 1] for int8."""
+    """The float32 scale that makes a matrix [R, C] fit the dtype, by division: a scalar for float8, [R, 1] for int8."""
     if matrix.is_meta:  # only the shape matters
         return matrix.new_empty((len(matrix), 1) if dtype == torch.int8 else (), dtype=torch.float32)
     if dtype == torch.int8:
