@@ -84,8 +84,8 @@ def test_every_list_of_the_loader_begins_with_it_and_starts_there(client):
 def alike(one, other):
     """Whether two pictures are the same within rounding.
 
-    Save Image truncates where the library rounds, which is half a level; guidance and the autoencoder multiply that at a
-    shape's edge. Much more guidance than mini is used with can turn a shape into another.
+    Save Image truncates where the library rounds, which is half a level; guidance and the autoencoder multiply that at
+    a shape's edge. Much more guidance than mini needs can turn a shape into another.
     """
     difference = np.abs(one - other)
     return difference.max() <= 8 and difference.mean() < 0.75
