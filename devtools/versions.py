@@ -60,7 +60,7 @@ def install(python: Path, which: str) -> None:
     project = ["--python", str(python), "--resolution", RESOLUTION[which], "-r", "pyproject.toml", *extras]
     upgrade = ["--upgrade"] if which == "newest" else []
     subprocess.check_call([*uv, "install", *project, *upgrade], cwd=ROOT)
-    subprocess.check_call([*uv, "install", "--python", str(python), "pytest", "hypothesis"], cwd=ROOT)
+    subprocess.check_call([*uv, "install", "--python", str(python), "pytest", "pytest-xdist", "hypothesis"], cwd=ROOT)
     subprocess.check_call([*uv, "freeze", "--python", str(python)], cwd=ROOT)
 
 
