@@ -25,9 +25,8 @@ class Hub:
     """Serves files as the Hub serves large ones: HEAD and GET of /REPO/resolve/REVISION/FILE redirect to another host.
 
     `cuts` lists, for each transfer to come, after how many bytes its connection breaks (None for never). `damaged`
-    names files that are sent with one wrong byte. `refusals` maps repositories to a status and an X-Error-Code.
-    `pause` is the time in seconds before each 64 kB. Without `ranges` whole files are sent whatever range was asked
-    for.
+    names files that are sent with one wrong byte. `refusals` maps repositories to a status and an X-Error-Code. `pause`
+    is the time in seconds before each 64 kB. Without `ranges` whole files are sent whatever range was asked for.
     """
 
     def __init__(self):

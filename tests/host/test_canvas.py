@@ -1,4 +1,4 @@
-"""FlowInOne Canvas without its page: the node renders its drawing, and the server renders the same for the editor."""
+"""FlowInOne Canvas without its page: the node draws its document, and the server draws the same during editing."""
 
 import http.client
 import json
