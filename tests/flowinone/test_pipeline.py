@@ -150,8 +150,8 @@ def test_every_step_is_reported(pipe, prompts):
         (dict(image=[]), "image is an empty list"),
         (dict(image="prompt.png"), "image contains something that is not a Pillow image"),
         (dict(output_type="jpeg"), "output_type 'jpeg' is unknown"),
-        (dict(bypass=[True, False]), "bypass has 2 entries for 1 pictures"),
-        (dict(generator=[torch.Generator()] * 3), "generator has 3 entries for 1 pictures"),
+        (dict(bypass=[True, False]), "bypass has 2 entries for 1 images"),
+        (dict(generator=[torch.Generator()] * 3), "generator has 3 entries for 1 images"),
         (dict(solver="leapfrog"), "solver 'leapfrog' is unknown"),
         (dict(steps=0), "steps is 0"),
     ],
@@ -216,7 +216,7 @@ def test_offloaded_parts_are_on_the_device_while_they_work(pipe, prompts, monkey
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator")
 def test_offloading_without_an_accelerator_is_refused_in_words(pipe):
-    with pytest.raises(ValueError, match="no accelerator to offload from"):
+    with pytest.raises(ValueError, match="no accelerator was found to offload from"):
         pipe.enable_model_cpu_offload()
 
 
