@@ -1,10 +1,11 @@
-"""How few runs of the network give the answers of many? Mini answers held-out prompts of made-up scenes in many ways.
+"""How accurate are cheaper sampling methods? Mini answers held-out prompts of the toy world with each of them.
 
-    python benchmarks/accuracy.py [--count 20] [--guidance-scale G] [--ways NAME …] [--json FILE]
+    python benchmarks/accuracy.py [--count 20] [--guidance-scale G] [--methods NAME …] [--json FILE]
 
-A run is one guidance branch of one picture: 50 guided steps of Euler's method take 100. Prints for each way the runs a picture, the
-share of right answers with its 95 % interval, the seconds a picture takes, and how far its latents (about 1 wide) are from those of
-the fully guided flow solved finely, as a root mean square. Ctrl-C keeps what is done.
+For each method (solver, steps and guidance) this prints the forward passes of the network a picture, the accuracy with
+its 95 % interval, the seconds a picture, and the root mean square distance of its latents (about 1 wide) from a finely
+solved, fully guided flow. One evaluation with guidance takes two forward passes, so 50 guided steps of Euler's method
+take 100. Ctrl-C keeps what was measured.
 """
 
 import argparse
@@ -16,48 +17,16 @@ import torch
 from torch import Tensor
 
 from flowinone import mini
-from flowinone.evaluation.metrics import Setting
-from flowinone.evaluation.runner import examine, example_number, runs_of
+from flowinone.evaluation.metrics import EvaluationSettings
+from flowinone.evaluation.runner import example_seed, run_evaluation
+from flowinone.evaluation.variants import forward_passes_of
 from flowinone.hardware import accelerator
 from flowinone.model import Condition
 from flowinone.pipeline import FlowInOnePipeline
-from flowinone.sampling import PRESETS, draw_noise, guided_velocity, integrate
+from flowinone.sampling import PRESETS, SamplerSettings, draw_noise, guided_velocity, integrate
 from flowinone.toy import SCENE_TASKS, example
 
-FINE = dict(solver="rk4", steps=48)
-"""What the latents are compared with."""
-CLOSE = 3
-"""Prompts of each task whose latents are compared."""
-EARLY, LATE = (0.0, 0.5), (0.3, 1.0)
-
-
-def ways(scale: float) -> dict[str, Setting]:
-    """The ways that are compared, by name: solvers, steps, and guidance that is left out here or there."""
-    plain = {
-        f"{solver} {steps}": dict(solver=solver, steps=steps) for solver, counts in SOLVED.items() for steps in counts
-    }
-    others = {
-        "no guidance": dict(solver="euler", steps=20, guidance_scale=1.0),
-        "euler 20, guided early": dict(solver="euler", steps=20, guidance_interval=EARLY),
-        "euler 20, guided late": dict(solver="euler", steps=20, guidance_interval=LATE),
-        "euler 20, every 2nd": dict(solver="euler", steps=20, guidance_every=2),
-        "adams_bashforth2 10, guided early": dict(solver="adams_bashforth2", steps=10, guidance_interval=EARLY),
-        "adams_bashforth2 10, guided late": dict(solver="adams_bashforth2", steps=10, guidance_interval=LATE),
-        "adams_bashforth2 10, every 2nd": dict(solver="adams_bashforth2", steps=10, guidance_every=2),
-        "adams_bashforth2 10, every 3rd": dict(solver="adams_bashforth2", steps=10, guidance_every=3),
-    }
-    presets = {
-        f"preset {name}": dict(
-            solver=p.solver, steps=p.steps, guidance_interval=p.guidance_interval, guidance_every=p.guidance_every
-        )
-        for name, p in PRESETS.items()
-    }
-    return {
-        name: Setting(**({"guidance_scale": scale} | fields)) for name, fields in (plain | others | presets).items()
-    }
-
-
-SOLVED = {
+STEPS = {
     "euler": (6, 12, 24, 50),
     "euler_uniform": (6, 12, 24),
     "midpoint": (3, 6, 12),
@@ -65,6 +34,32 @@ SOLVED = {
     "rk4": (2, 3, 6),
     "adams_bashforth2": (5, 8, 11, 24),
 }
+EARLY, LATE = (0.0, 0.5), (0.3, 1.0)
+PARTLY_GUIDED = {
+    "no guidance": dict(steps=20, guidance_scale=1.0),
+    "euler 20, guided early": dict(steps=20, guidance_interval=EARLY),
+    "euler 20, guided late": dict(steps=20, guidance_interval=LATE),
+    "euler 20, every 2nd": dict(steps=20, guidance_every=2),
+    "adams_bashforth2 10, guided early": dict(solver="adams_bashforth2", steps=10, guidance_interval=EARLY),
+    "adams_bashforth2 10, guided late": dict(solver="adams_bashforth2", steps=10, guidance_interval=LATE),
+    "adams_bashforth2 10, every 2nd": dict(solver="adams_bashforth2", steps=10, guidance_every=2),
+    "adams_bashforth2 10, every 3rd": dict(solver="adams_bashforth2", steps=10, guidance_every=3),
+}
+FINE = dict(solver="rk4", steps=48)
+"""The method that the latents are compared with."""
+COMPARED = 3
+"""Prompts of each task whose latents are compared."""
+
+
+def methods(scale: float) -> dict[str, EvaluationSettings]:
+    """The methods by name, with this guidance scale unless they have their own."""
+    full = {f"{solver} {steps}": dict(solver=solver, steps=steps) for solver in STEPS for steps in STEPS[solver]}
+    found = {
+        name: SamplerSettings.resolve(**{"guidance_scale": scale} | given)
+        for name, given in (full | PARTLY_GUIDED).items()
+    }
+    found |= {f"preset {name}": SamplerSettings.resolve(name, guidance_scale=scale) for name in PRESETS}
+    return {name: EvaluationSettings(**vars(settings)) for name, settings in found.items()}
 
 
 def main() -> None:
@@ -73,46 +68,36 @@ def main() -> None:
     parser.add_argument(
         "--guidance-scale", type=float, default=mini.GUIDANCE_SCALE, help="Default: mini's, %(default)s"
     )
-    parser.add_argument("--ways", nargs="+", metavar="NAME", help="only these, as the table names them")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
+    # The second spelling is that of the commands in earlier reports.
+    parser.add_argument("--methods", "--ways", nargs="+", metavar="NAME", help="only these, as named in the table")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     options = parser.parse_args()
-    settings = ways(options.guidance_scale)
-    if unknown := [name for name in options.ways or () if name not in settings]:
-        parser.error(f"there is no way {unknown[0]!r}; choose of {', '.join(settings)}")
+    chosen = methods(options.guidance_scale)
+    if unknown := [name for name in options.methods or () if name not in chosen]:
+        parser.error(f"method {unknown[0]!r} is unknown; choose of {', '.join(chosen)}")
     if options.count < 1:
         parser.error(f"--count is {options.count}; at least 1 is needed")
-    settings = {name: settings[name] for name in options.ways or settings}
-    settings = dict(sorted(settings.items(), key=lambda entry: runs_of(entry[1])))
+    chosen = {name: chosen[name] for name in options.methods or chosen}
+    chosen = dict(sorted(chosen.items(), key=lambda entry: forward_passes_of(entry[1])))
     device = accelerator() or torch.device("cpu")
     pipeline = FlowInOnePipeline.mini(device=device)
-    start = start_of(pipeline)
-    fine = latents(pipeline, start, Setting(guidance_scale=options.guidance_scale, **FINE))
+    start = encode_prompts(pipeline)
+    fine = final_latents(pipeline, start, SamplerSettings(guidance_scale=options.guidance_scale, **FINE))
 
     rows = []
-    print(
-        f"mini on {device.type}, torch {torch.__version__}, guidance {options.guidance_scale:g}, {options.count} prompts of each of {len(SCENE_TASKS)} tasks"
-    )
-    print(f"{'way':<36} {'runs':>6} {'right':>7} {'95 %':>13} {'s':>6} {'rms':>7}")
+    prompts = f"{options.count} prompts of each of {len(SCENE_TASKS)} tasks"
+    print(f"mini on {device.type}, torch {torch.__version__}, guidance {options.guidance_scale:g}, {prompts}")
+    print(f"{'method':<36} {'passes':>6} {'correct':>7} {'95 %':>13} {'s':>6} {'rms':>7}")
     try:
-        for name, setting in settings.items():
-            scores = examine(pipeline, count=options.count, setting=setting, progress=sys.stderr.isatty())
-            score = scores.main.score
-            distance = float((latents(pipeline, start, setting) - fine).square().mean().sqrt())
-            low, high = score.interval
-            print(
-                f"{name:<36} {scores.main.runs:>6.4g} {score.share:>7.1%} {low:>6.1%}–{high:<6.1%} {scores.main.making:>6.3f} {distance:>7.4f}",
-                flush=True,
-            )
-            rows.append(
-                dict(
-                    way=name,
-                    runs=scores.main.runs,
-                    right=score.right,
-                    count=score.count,
-                    seconds=scores.main.making,
-                    rms=distance,
-                )
-            )
+        for name, settings in chosen.items():
+            result = run_evaluation(pipeline, count=options.count, settings=settings, progress=sys.stderr.isatty()).main
+            accuracy, passes, seconds = result.accuracy, result.forward_passes, result.sample_seconds
+            distance = float((final_latents(pipeline, start, settings) - fine).square().mean().sqrt())
+            low, high = accuracy.interval
+            share = f"{accuracy.value:>7.1%} {low:>6.1%}–{high:<6.1%}"
+            print(f"{name:<36} {passes:>6.4g} {share} {seconds:>6.3f} {distance:>7.4f}", flush=True)
+            counts = dict(right=accuracy.correct, count=accuracy.count)
+            rows.append(dict(way=name, runs=passes, **counts, seconds=seconds, rms=distance))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
     if options.json:
@@ -126,27 +111,24 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-Start = tuple[Tensor, Tensor, Tensor]
-"""Source and image latents [B, C, H, W] and bypass [B] of prompts."""
+@torch.no_grad()
+def encode_prompts(pipeline: FlowInOnePipeline) -> tuple[Tensor, Condition]:
+    """The source latents [B, C, H, W] and the condition of the first prompts of every task."""
+    seeds = [(task, example_seed(0, index)) for task in SCENE_TASKS for index in range(COMPARED)]
+    size = pipeline.vision.image_size
+    examples = [example(task, seed, held_out=True, prompt_size=size) for task, seed in seeds]
+    noise = draw_noise([seed for _, seed in seeds], pipeline.model.velocity_network.config.latent_shape)
+    source, image = pipeline.encode([one.input for one in examples], *noise)
+    bypass = torch.tensor([one.bypass for one in examples], device=source.device)
+    return source, Condition.prompt(image, bypass)
 
 
 @torch.no_grad()
-def start_of(pipeline: FlowInOnePipeline) -> Start:
-    """Where the flow starts for the first prompts of every task."""
-    numbers = [(task, example_number(0, place)) for task in SCENE_TASKS for place in range(CLOSE)]
-    made = [example(task, number, held_out=True, prompt_size=pipeline.vision.image_size) for task, number in numbers]
-    noise = draw_noise([number for _, number in numbers], pipeline.model.velocity_network.config.latent_shape)
-    source, image = pipeline.encode([one.input for one in made], *noise)
-    return source, image, torch.tensor([one.prompt.bypass for one in made], device=source.device)
-
-
-@torch.no_grad()
-def latents(pipeline: FlowInOnePipeline, start: Start, setting: Setting) -> Tensor:
-    """Where it ends, [B, C, H, W]."""
-    source, image, bypass = start
-
-    velocity = guided_velocity(pipeline.model.velocity, Condition.prompt(image, bypass), setting.guidance)
-    return integrate(velocity, source, setting.solver, setting.steps)
+def final_latents(pipeline: FlowInOnePipeline, start: tuple[Tensor, Condition], settings: SamplerSettings) -> Tensor:
+    """The latents [B, C, H, W] at the end of the flow."""
+    source, condition = start
+    velocity = guided_velocity(pipeline.model.velocity, condition, settings.guidance)
+    return integrate(velocity, source, settings.solver, settings.steps)
 
 
 if __name__ == "__main__":

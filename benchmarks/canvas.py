@@ -2,27 +2,21 @@
 
     python devtools/environment.py benchmarks/canvas.py [--frames 240] [--json FILE]
 
-The full drawing has 199 marks and 18,500 points, and room for the stroke. The page runs without a frame limit, so that
-the time from one frame to the next is what a frame costs; at 60 frames a second it may cost 16.7 ms. Headless, the CPU
-draws everything. The ratio, measured in the same run, is what can be compared between machines. Nodes 2.0 puts a filter
-on whole nodes, which takes the CPU most of a frame and a graphics card nothing; so it is measured without the filter as
-well.
+The full drawing has 199 marks and 18,500 points, and room for the stroke. The page runs without a frame limit, so the
+time from one frame to the next is what a frame costs; at 60 frames a second it may cost 16.7 ms. Headless, the CPU
+draws everything. The ratio, measured in the same run, can be compared between machines. Nodes 2.0 puts a filter on
+whole nodes, which takes the CPU most of a frame and a graphics card nothing; so it is measured without it as well.
 """
 
 import argparse
 import json
-import os
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import sync_playwright
 
-from devtools import environment
-from devtools import photos as scenes
+from devtools import photos
+from devtools.browser.chromium import browser_and_server
 from devtools.browser.page import ComfyPage
-from devtools.comfyui.server import ComfyServer
 from flowinone.prompts import Box, Doodle, ForceArrow, MarkerArrow, PhotoCanvas, Trajectory, VisualPrompt, Wind, dumps
 from flowinone.prompts.spec import Stroke, point_count
 
@@ -47,10 +41,8 @@ DRAW = """async ([frames, moves]) => {
     const stage = document.querySelector('.fio canvas'), box = stage.getBoundingClientRect();
     const send = (kind, share) => {
         const turn = 14 * Math.PI * share, radius = (0.05 + 0.4 * share) * box.height;
-        const at = {
-            clientX: box.left + box.width / 2 + radius * Math.cos(turn),
-            clientY: box.top + box.height / 2 + radius * Math.sin(turn),
-        };
+        const middle = [box.left + box.width / 2, box.top + box.height / 2];
+        const at = {clientX: middle[0] + radius * Math.cos(turn), clientY: middle[1] + radius * Math.sin(turn)};
         const held = kind === 'pointerup' ? 0 : 1;
         const pen = {bubbles: true, pointerId: 7, pointerType: 'pen', button: 0, buttons: held};
         stage.dispatchEvent(new PointerEvent(kind, {...pen, ...at}));
@@ -78,20 +70,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=240, help="frames that the stroke takes. Default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
     options = parser.parse_args()
-    program = environment.find_browser(Path(sys.executable))
-    if program is None:
-        raise SystemExit("This needs a Chromium, Chrome or Edge: install one, or name it with FLOWINONE_BROWSER.")
     drawing = full_drawing()
     points = sum(map(point_count, drawing.marks))
     print(
         f"{len(drawing.marks)} marks, {points:,} points; {options.frames} frames, {MOVES} moves of the pointer in each"
     )
     report = {"marks": len(drawing.marks), "points": points, "frames": options.frames, "renderers": {}}
-    print(
-        f"{'renderer':<10} {'drawing':<8} {'median ms':>9} {'95 % ms':>8} "
-        f"{'under 16.7':>10} {'release ms':>10} {'ratio':>6}"
-    )
-    with tempfile.TemporaryDirectory() as base, served(Path(base)) as server, browser(program) as chromium:
+    print("renderer   drawing  median ms  95 % ms under 16.7 release ms  ratio")
+    with browser_and_server(furnish, *UNLIMITED) as (chromium, server):
         for renderer, (vue, style) in RENDERERS.items():
             numbers = {}
             for kind, prompt in (("empty", VisualPrompt("doodle", PhotoCanvas())), ("full", drawing)):
@@ -101,43 +87,20 @@ def main() -> None:
                     numbers[kind] = measure(page, prompt, options.frames)
                 row = numbers[kind]
                 ratio = row["median"] / numbers["empty"]["median"]
-                print(
-                    f"{renderer:<10} {kind:<8} {row['median']:>9.1f} {row['most']:>8.1f} "
-                    f"{row['smooth']:>10.0%} {row['release']:>10.0f} {ratio:>6.1f}"
-                )
+                times = f"{row['median']:>9.1f} {row['most']:>8.1f} {row['smooth']:>10.0%} {row['release']:>10.0f}"
+                print(f"{renderer:<10} {kind:<8} {times} {ratio:>6.1f}")
             report["renderers"][renderer] = numbers
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def served(base: Path) -> ComfyServer:
-    """A server with a picture to draw on."""
-    (base / "input").mkdir()
-    scenes.photo(scenes.meadow()).save(base / "input" / "meadow.png")
-    return ComfyServer(os.environ["FLOWINONE_COMFYUI"], os.environ["FLOWINONE_COMFYUI_PYTHON"], base)
-
-
-class browser:
-    """A Chromium that draws as many frames as it can."""
-
-    def __init__(self, program: str):
-        self.program = program
-
-    def __enter__(self):
-        self.playwright = sync_playwright().start()
-        launch = environment.BROWSER_OPTIONS | {"args": environment.BROWSER_OPTIONS["args"] + UNLIMITED}
-        self.browser = self.playwright.chromium.launch(executable_path=self.program, **launch)
-        return self.browser
-
-    def __exit__(self, *exception):
-        self.browser.close()
-        self.playwright.stop()
+def furnish(base: Path) -> None:
+    """Put a picture to draw on into ComfyUI's folder."""
+    photos.save_photos(base / "input")
 
 
 def measure(page: ComfyPage, prompt: VisualPrompt, frames: int) -> dict[str, float]:
-    """Milliseconds of a frame while a stroke is drawn: the median, what 95 % keep to, and the share that keeps to 60 a
-    second.
-    """
+    """Milliseconds per frame while a stroke is drawn: median, 95th percentile, and the share of frames below FRAME."""
     page.clear()
     page.page.evaluate(ADD, [dumps(prompt), "meadow.png"])
     page.page.locator(".fio [data-fio=doodle]").click()

@@ -7,7 +7,7 @@ from PIL import Image
 
 from benchmarks.measuring import dtype_name
 from benchmarks.methods import Guided, Method, steps_from
-from devtools.counting import PeakBytes
+from devtools.peak_memory import PeakBytes
 from flowinone.config import FlowInOneConfig
 from flowinone.model import FlowInOneModel
 from flowinone.pipeline import FlowInOnePipeline

@@ -2,15 +2,13 @@
 
     python devtools/environment.py benchmarks/memory.py
 
-Pictures of changing sizes, batches of one to three, both samplers, other seeds, steps, guidance and solvers, on the
-tiny model that the tests use. Prints a table and ends with 1 if the last quarter of the prompts holds over 5 % more
-than the second.
+Pictures of changing sizes, batches of one to three, both samplers, and other seeds, steps, guidance scales and
+solvers, on the tests' tiny model. Prints a table and exits with 1 if the last quarter of the prompts holds over 5 %
+more memory than the second.
 """
 
 import argparse
-import os
 import random
-import shutil
 import statistics
 import sys
 import tempfile
@@ -19,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from devtools.comfyui import fixtures
 from devtools.comfyui.client import ComfyClient
 from devtools.comfyui.prompt import node
-from devtools.comfyui.server import PACK_NAME, ComfyServer
+from devtools.comfyui.server import prepared_host
 from devtools.tiny import write_models
 
 SOLVERS = ["euler", "euler_uniform", "midpoint", "heun", "rk4", "adams_bashforth2"]
@@ -34,17 +33,12 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--every", type=int, default=10, help="prompts between two readings (default: 10)")
     options = parser.parse_args()
-    inspector = Path(__file__).resolve().parents[1] / "tests" / "host" / "inspector"
+    comfyui = prepared_host()
+    if comfyui is None:
+        raise SystemExit("This needs a ComfyUI; run it as python devtools/environment.py benchmarks/memory.py")
     with tempfile.TemporaryDirectory() as base:
         models = write_models(Path(base, "models"))
-        shutil.copytree(inspector, Path(base, "custom_nodes", "inspector"))
-        server = ComfyServer(
-            os.environ["FLOWINONE_COMFYUI"],
-            os.environ["FLOWINONE_COMFYUI_PYTHON"],
-            Path(base),
-            arguments=("--whitelist-custom-nodes", PACK_NAME, "inspector"),
-        )
-        with server:
+        with fixtures.inspected_server(*comfyui, Path(base)) as server:
             client = server.client()
             readings = list(measure(client, Path(base), options.prompts, options.every, models))
     quarter = len(readings) // 4
@@ -64,10 +58,8 @@ def measure(client: ComfyClient, base: Path, prompts: int, every: int, models: d
         client.run(prompt(choose, client.upload(picture), models))
         if number % every == 0:
             memory = client.get("/inspector")
-            print(
-                f"{number:7}  {memory['resident'] / 1e6:11.1f}  {len(memory['loaded']):13}  "
-                f"{len(memory['existing']):19}"
-            )
+            counts = f"{len(memory['loaded']):13}  {len(memory['existing']):19}"
+            print(f"{number:7}  {memory['resident'] / 1e6:11.1f}  {counts}")
             yield memory["resident"]
 
 

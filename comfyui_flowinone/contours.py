@@ -1,4 +1,4 @@
-"""Outlines of a mask's regions."""
+"""Outlines of a mask's regions: labelled by scipy, traced along pixel edges, simplified."""
 
 import numpy as np
 from scipy import ndimage
@@ -6,21 +6,23 @@ from scipy import ndimage
 Outline = list[tuple[float, float]]
 
 MAX_SIDE = 512
-"""Masks are traced at this size at the most: a doodle's line is wider than what a larger one would add."""
+"""Larger masks are reduced to this many pixels first: a doodle's line is wider than the detail that is lost."""
 
 MAX_REGIONS = 100
-"""Smaller ones than the largest so many are left out."""
+"""Only this many of the largest regions are traced."""
+
+SPECK = 1e-4
+"""Regions and holes below this fraction of the mask are left out."""
 
 
 def contours(mask: np.ndarray, tolerance: float = 0.75) -> list[tuple[Outline, list[Outline]]]:
-    """The closed outline of every region of a boolean mask [H, W], largest first, and those of the holes in it.
+    """The closed outline of each region of a boolean mask [H, W] with the outlines of its holes, largest region first.
 
-    Points are fractions of width and height. Regions and holes smaller than 1/10,000 of the mask are specks and left out; points
-    nearer than `tolerance` pixels to the simplified line are dropped.
+    Points are fractions of width and height. Points nearer than `tolerance` pixels to the simplified line are dropped.
     """
     small = _reduced(mask)
     height, width = small.shape
-    least = max(1.0, small.size / 10_000)
+    least = max(1.0, small.size * SPECK)
 
     def outline(region: np.ndarray, place: tuple[slice, slice]) -> Outline:
         corners = simplified(_boundary(region), tolerance)
@@ -29,15 +31,14 @@ def contours(mask: np.ndarray, tolerance: float = 0.75) -> list[tuple[Outline, l
     found = []
     for region, place in _regions(small, least):
         filled = ndimage.binary_fill_holes(region)
-        holes = [
-            outline(hole, _within(place, inner)) for hole, inner in _regions(filled & ~region, least, touching=False)
-        ]
+        inner_holes = _regions(filled & ~region, least, diagonal=False)
+        holes = [outline(hole, _within(place, inner)) for hole, inner in inner_holes]
         found.append((outline(filled, place), holes))
     return found
 
 
 def _reduced(mask: np.ndarray) -> np.ndarray:
-    """The mask at no more than MAX_SIDE; a cell is set where any of its pixels is, so that thin lines stay."""
+    """The mask at no more than MAX_SIDE pixels. A cell is set if any of its pixels is, so that thin lines survive."""
     step = max(1, -(-max(mask.shape) // MAX_SIDE))
     height, width = (-(-side // step) for side in mask.shape)
     padded = np.zeros((height * step, width * step), dtype=bool)
@@ -45,9 +46,12 @@ def _reduced(mask: np.ndarray) -> np.ndarray:
     return padded.reshape(height, step, width, step).any(axis=(1, 3))
 
 
-def _regions(mask: np.ndarray, least: float, touching: bool = True) -> list[tuple[np.ndarray, tuple[slice, slice]]]:
-    """The connected regions of a mask, largest first, cut out, with their places; `touching` corners connect."""
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)) if touching else None)
+def _regions(mask: np.ndarray, least: float, diagonal: bool = True) -> list[tuple[np.ndarray, tuple[slice, slice]]]:
+    """The connected regions of at least `least` pixels, largest first, each cut out, with its place in the mask.
+
+    Pixels that touch at a corner only are connected if `diagonal`.
+    """
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)) if diagonal else None)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     places = ndimage.find_objects(labels)
     order = [number for number in np.argsort(-sizes, kind="stable") if sizes[number] >= least][:MAX_REGIONS]
@@ -59,7 +63,7 @@ def _within(place: tuple[slice, slice], inner: tuple[slice, slice]) -> tuple[sli
 
 
 def _boundary(region: np.ndarray) -> np.ndarray:
-    """The corners [N, 2] (x, y), in order and closed, of the pixel edges around one filled region, the first at its top left."""
+    """The closed line [N, 2] (x, y) along the pixel edges around one filled region, from its top left corner."""
     padded = np.pad(region, 1)
     rows, columns = np.nonzero(region)
     start = (int(columns[0]), int(rows[0]))
@@ -82,9 +86,9 @@ def _boundary(region: np.ndarray) -> np.ndarray:
 
 
 def simplified(points: np.ndarray, tolerance: float) -> list[tuple[float, float]]:
-    """Ramer, Douglas and Peucker's simplification of a line [N, 2]; the ends stay."""
+    """A line [N, 2] simplified by the Ramer-Douglas-Peucker algorithm, which keeps the ends."""
     keep = np.zeros(len(points), dtype=bool)
-    # A closed line has no chord to measure from: its farthest point halves it first.
+    # A closed line has no chord to measure from, so its farthest point splits it first.
     halves = [0, int(np.linalg.norm(points - points[0], axis=1).argmax()), len(points) - 1]
     keep[halves] = True
     pending = [pair for pair in zip(halves, halves[1:]) if pair[1] > pair[0] + 1]

@@ -1,4 +1,4 @@
-"""Where ComfyUI keeps the model files."""
+"""ComfyUI's model folders, with the files that ship with the pack."""
 
 import os
 
@@ -13,8 +13,6 @@ _EXTENSIONS = {
     NETWORKS: {".safetensors", ".sft", ".pth", ".pt", ".ckpt", ".bin"},
     FONTS: {".ttf", ".otf"},
 }
-
-
 _MINI = {NETWORKS: mini.NETWORK, VISION_ENCODERS: mini.VISION, AUTOENCODERS: mini.VAE}
 
 
@@ -27,17 +25,17 @@ def register_folders() -> None:
 
 
 def files(folder: str) -> list[str]:
-    """Files in a models folder, by the names that the loader's lists show; first the one that comes with the pack."""
+    """The names of a folder's files, as the nodes list them; first the file that ships with the pack, if any."""
     return [MINI] * (folder in _MINI) + folder_paths.get_filename_list(folder)
 
 
 def path_of(folder: str, name: str) -> str:
-    """The full path of a listed file. Raises FileNotFoundError that names folder and file."""
+    """The full path of a listed file. Raises FileNotFoundError, which names folder and file."""
     if name == MINI:
         return str(_MINI[folder])
     return folder_paths.get_full_path_or_raise(folder, name)
 
 
 def font_file(name: str | None) -> str | None:
-    """The file of a listed font; None for the bundled ones. Raises FileNotFoundError that names the file."""
+    """The path of a listed font; None for the bundled fonts. Raises FileNotFoundError, which names the file."""
     return None if name in (None, BUNDLED_FONTS) else path_of(FONTS, name)

@@ -1,62 +1,98 @@
-"""Marks on their way through a graph: drawn on the square canvas, or found on a picture that is yet to be made square.
+"""Marks as nodes receive them: drawn on the square canvas, or found on a photo that is not square yet.
 
-Nodes pass a tuple of mark sources (FLOWINONE_MARKS). A source is asked once for each picture of a batch.
+Nodes pass FLOWINONE_MARKS, a tuple of mark sources. Compose Visual Prompt calls each source once per photo of a batch,
+when it knows how that photo is made square.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor
 
-from ..flowinone.prompts.checks import UNITS, Point
+from ..flowinone.prompts.checks import UNITS, Point, PromptError
 from ..flowinone.prompts.ink import smooth
 from ..flowinone.prompts.spec import Box, Mark
 from ..flowinone.prompts.squaring import Squaring
 from .contours import contours
 
 MarkSource = Callable[[int, Squaring | None], Sequence[Mark]]
-"""Marks for the picture of that number in the batch, which lies on the canvas as the squaring says (None: there is no picture)."""
+"""Marks for the photo of an index in the batch, placed on the canvas by its squaring; None if there is no photo."""
+
+SMALLEST_BOX = 0.01
+"""Smaller boxes, in fractions of the canvas, are left out: a detector's boxes may be outside of a cropped canvas."""
+
+REACH = -1.0, 2.0
+"""Coordinates that a mark may have: it may reach beyond the canvas, but not without bound."""
 
 
 def on_canvas(*marks: Mark) -> MarkSource:
-    """Marks whose coordinates are the canvas' already."""
-    return lambda number, squaring: marks
+    """Marks whose coordinates are the canvas's already."""
+    return lambda index, squaring: marks
 
 
-def gathered(sources: Sequence[MarkSource], number: int, squaring: Squaring | None) -> tuple[Mark, ...]:
-    """All marks for one picture, in drawing order."""
-    return tuple(mark for source in sources for mark in source(number, squaring))
+def gathered(sources: Sequence[MarkSource], index: int, squaring: Squaring | None) -> tuple[Mark, ...]:
+    """All marks for one photo, in drawing order."""
+    return tuple(mark for source in sources for mark in source(index, squaring))
+
+
+def opaque(color: str) -> str:
+    """A colour without the alpha that one of ComfyUI's colour pickers adds: `#rrggbbaa` becomes `#rrggbb`."""
+    return color[:7] if re.fullmatch(r"#[0-9a-fA-F]{8}", color) else color
+
+
+def lines_of_points(text: str, field: str) -> list[tuple[Point, ...]]:
+    """The points of every line of text that is not blank, written as `0.1,0.8 0.5,0.4`.
+
+    Raises PromptError for `field`, which names the line.
+    """
+    lines = []
+    for number, line in enumerate(filter(None, map(str.strip, text.splitlines())), start=1):
+        points = []
+        for pair in line.split():
+            if not re.fullmatch(r"[^,]+,[^,]+", pair):
+                raise PromptError(field, f"line {number} has {pair!r}; write points as x,y with spaces between them")
+            try:
+                x, y = map(float, pair.split(","))
+            except ValueError:
+                raise PromptError(
+                    field, f"line {number} has {pair!r}, which are not numbers; write points like 0.5,0.25"
+                ) from None
+            points.append((x, y))
+        lines.append(tuple(points))
+    return lines
 
 
 def detected_boxes(boxes, template: Box) -> MarkSource:
-    """A box like `template` around each of ComfyUI's BOUNDING_BOX values, which are in the picture's pixels.
+    """A box like `template` around each of ComfyUI's BOUNDING_BOX values, which are in pixels of the photo.
 
-    `boxes` is one box, a list of boxes for every picture, or a list of such lists, of which the last serves for the pictures beyond. An empty label in `template`
-    gives way to the detector's. What lies off the canvas is left out. Raises ValueError for values that are no boxes.
+    `boxes` is one box, a list of boxes for all photos, or a list of such lists, one per photo; the last one is used for
+    further photos. If the label of `template` is empty, the detector's label is written. Boxes outside of the canvas
+    are left out. Raises ValueError for values that are not boxes.
     """
-    per_picture = _per_picture(boxes)
+    boxes_per_photo = _boxes_per_photo(boxes)
 
-    def marks(number: int, squaring: Squaring | None) -> list[Mark]:
-        _require_picture(squaring, "boxes")
-        found = per_picture[min(number, len(per_picture) - 1)] or ()
+    def marks(index: int, squaring: Squaring | None) -> list[Mark]:
+        _require_photo(squaring, "boxes")
+        found = boxes_per_photo[min(index, len(boxes_per_photo) - 1)] or ()
         return [mark for box in found if (mark := _box_mark(box, squaring, template)) is not None]
 
     return marks
 
 
-def _per_picture(boxes) -> list[list[dict]]:
+def _boxes_per_photo(boxes) -> list[list[dict]]:
     if isinstance(boxes, dict):
         boxes = [[boxes]]
     if not isinstance(boxes, list):
-        raise ValueError(f"boxes is a {type(boxes).__name__}; expected BOUNDING_BOX, from a detector or a box node")
+        raise ValueError(f"boxes is a {type(boxes).__name__}; connect BOUNDING_BOX, from a detector or a box node")
     if not boxes or isinstance(boxes[0], dict):
         boxes = [boxes]
     for box in (box for found in boxes for box in found or ()):
         if not isinstance(box, dict) or not all(
             isinstance(box.get(side), (int, float)) for side in ("x", "y", "width", "height")
         ):
-            raise ValueError(f"boxes holds {box!r}; a box has x, y, width and height, in pixels")
+            raise ValueError(f"boxes contains {box!r}; expected x, y, width and height in pixels")
     return boxes
 
 
@@ -64,7 +100,7 @@ def _box_mark(box: dict, squaring: Squaring, template: Box) -> Box | None:
     left, top = squaring.to_canvas(box["x"], box["y"])
     right, bottom = squaring.to_canvas(box["x"] + box["width"], box["y"] + box["height"])
     area = tuple(min(max(float(side), 0.0), 1.0) for side in (left, top, right, bottom))
-    if area[2] - area[0] < 0.01 or area[3] - area[1] < 0.01:
+    if area[2] - area[0] < SMALLEST_BOX or area[3] - area[1] < SMALLEST_BOX:
         return None
     metadata = box["metadata"] if isinstance(box.get("metadata"), dict) else {}
     label = template.label or box.get("label") or metadata.get("text") or metadata.get("desc") or ""
@@ -72,19 +108,24 @@ def _box_mark(box: dict, squaring: Squaring, template: Box) -> Box | None:
 
 
 def tracked_paths(tracks: dict, mark: Callable[[tuple[Point, ...]], Mark]) -> MarkSource:
-    """`mark` of the path of each of ComfyUI's TRACKS (`track_path` [frames, tracks, 2], in the picture's pixels), while it is visible."""
+    """`mark` of each path of ComfyUI's TRACKS, as far as it is visible.
+
+    `track_path` is [frames, tracks, 2], in pixels of the photo; `track_visibility` is [frames, tracks] or [frames, 1].
+    Raises ValueError for positions that are not finite, and for a visibility of another shape.
+    """
     path = np.asarray(tracks["track_path"].cpu(), dtype=float)
     visible = np.asarray(tracks["track_visibility"].cpu(), dtype=bool)
     if not np.isfinite(path).all():
-        raise ValueError("tracks hold positions that are no numbers; make them anew")
+        raise ValueError("tracks contain positions that are NaN or infinite; create the tracks again")
     if visible.shape not in ((path.shape[0], 1), path.shape[:2]):
         raise ValueError(
-            f"tracks say for {visible.shape[-1]} of {path.shape[1]} paths when they are visible; join masked tracks after drawing, not before"
+            f"tracks have the visibility of {visible.shape[-1]} of {path.shape[1]} paths only: "
+            "joining masked tracks drops it; connect each to a FlowInOne Draw Trajectory of its own"
         )
     visible = np.broadcast_to(visible, path.shape[:2])
 
-    def marks(number: int, squaring: Squaring | None) -> list[Mark]:
-        _require_picture(squaring, "tracks")
+    def marks(index: int, squaring: Squaring | None) -> list[Mark]:
+        _require_photo(squaring, "tracks")
         lines = []
         for track in range(path.shape[1]):
             points = [squaring.to_canvas(*point) for point in path[visible[:, track], track]]
@@ -97,27 +138,30 @@ def tracked_paths(tracks: dict, mark: Callable[[tuple[Point, ...]], Mark]) -> Ma
 
 
 Region = tuple[tuple[Point, ...], list[tuple[Point, ...]]]
+"""A region's outline, and those of its holes."""
 
 
-def masked_regions(mask: Tensor, mark: Callable[[list[Region]], Sequence[Mark]]) -> MarkSource:
-    """`mark` of the regions of each picture's MASK [B, H, W] (of any size, in the picture's proportions): outlines, and their holes'.
+def masked_regions(mask: Tensor, marks_of: Callable[[list[Region]], Sequence[Mark]]) -> MarkSource:
+    """`marks_of` the regions in each photo's MASK [B, H, W], of any size in the photo's proportions.
 
-    The last mask serves for the pictures beyond.
+    The last mask is used for further photos. The source raises ValueError for a mask that has specks only.
     """
     masks = [np.asarray(single.cpu()) > 0.5 for single in mask.reshape(-1, *mask.shape[-2:])]
     traced = [contours(single) for single in masks]
 
-    def marks(number: int, squaring: Squaring | None) -> Sequence[Mark]:
+    def marks(index: int, squaring: Squaring | None) -> Sequence[Mark]:
         def placed(outline: list[Point]) -> tuple[Point, ...]:
             if squaring is not None:
                 outline = [squaring.to_canvas(x * squaring.width, y * squaring.height) for x, y in outline]
             return tuple(_within_reach(point) for point in outline)
 
-        which = min(number, len(traced) - 1)
-        regions = traced[which]
-        if not regions and masks[which].any():
-            raise ValueError("mask holds only specks, too small to draw; paint larger regions")
-        return mark([(placed(outer), [placed(hole) for hole in holes]) for outer, holes in regions]) if regions else ()
+        row = min(index, len(traced) - 1)
+        regions = traced[row]
+        if not regions and masks[row].any():
+            raise ValueError("mask has only specks, which are too small to draw; paint larger regions")
+        return (
+            marks_of([(placed(outer), [placed(hole) for hole in holes]) for outer, holes in regions]) if regions else ()
+        )
 
     return marks
 
@@ -132,16 +176,16 @@ def with_holes(region: Region) -> tuple[Point, ...]:
 
 
 def curve_through(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """A smooth line through the points, as points of its own."""
+    """The points of a smooth curve through `points`."""
     curve = smooth(np.array(points, dtype=float) * UNITS) / UNITS
     return tuple(_within_reach(point) for point in curve.tolist())
 
 
 def _within_reach(point: Point) -> Point:
-    # Marks may reach beyond the canvas, but not without bound.
-    return min(max(float(point[0]), -1.0), 2.0), min(max(float(point[1]), -1.0), 2.0)
+    least, most = REACH
+    return min(max(float(point[0]), least), most), min(max(float(point[1]), least), most)
 
 
-def _require_picture(squaring: Squaring | None, what: str) -> None:
+def _require_photo(squaring: Squaring | None, name: str) -> None:
     if squaring is None:
-        raise ValueError(f"{what} are in a picture's pixels: connect that picture to Compose Visual Prompt")
+        raise ValueError(f"{name} are in pixels of a photo; connect that photo to image of Compose Visual Prompt")

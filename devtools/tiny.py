@@ -1,6 +1,7 @@
-"""Tiny FlowInOne models whose weights follow from their names: the ones the fixtures were computed with.
+"""Tiny FlowInOne models whose weights are derived from their names: the fixtures were computed with them.
 
-They have the released model's structure and no training: their pictures are noise. `python devtools/tiny.py FOLDER` writes them as files.
+They have the released model's structure and are untrained: their pictures are noise. `python -m devtools.tiny FOLDER`
+writes them as files.
 """
 
 import json
@@ -17,7 +18,7 @@ FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
 
 
 def uniform(key: str, count: int) -> np.ndarray:
-    """`count` float64 values in -0.5..0.5: the splitmix64 stream that starts at key's CRC-32, the same bits everywhere."""
+    """`count` float64 values in -0.5..0.5: the splitmix64 stream from key's CRC-32, the same bits on every machine."""
     start = zlib.crc32(key.encode()) << 20
     with np.errstate(over="ignore"):
         state = (np.arange(count, dtype=np.uint64) + np.uint64(start + 1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -57,7 +58,7 @@ def manifest(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def state_dict(name: str, prefix: str = "") -> dict[str, Tensor]:
-    """A tiny model's weights under upstream's names; `prefix` is part of what the weights follow from, not of the names."""
+    """A tiny model's weights under upstream's names. `prefix` is prepended to the names that the values derive from."""
     return {key: weight(prefix + key, shape) for key, shape in manifest(name).items()}
 
 
@@ -86,7 +87,7 @@ def upscaler_weights() -> dict[str, Tensor]:
 
 
 def write_models(folder: Path) -> dict[str, Path]:
-    """Write the three tiny models into `folder` as ComfyUI's models folder has them; the paths by the loader's input."""
+    """Write the three tiny models into `folder`, laid out as ComfyUI's models folder; returns paths by loader input."""
     files = {
         "checkpoint": (Path(folder, "flowinone", "flowinone_tiny.safetensors"), network_weights),
         "vision": (Path(folder, "clip_vision", "janus_vision_tiny.safetensors"), vision_weights),
@@ -100,6 +101,6 @@ def write_models(folder: Path) -> dict[str, Path]:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python devtools/tiny.py FOLDER")
+        sys.exit("usage: python -m devtools.tiny FOLDER")
     for written in write_models(Path(sys.argv[1])).values():
         print(written)

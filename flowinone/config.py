@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 LATENT_SCALE = 0.23010
 """FlowInOne's latents are the autoencoder's times this (upstream: `scale_factor` in `configs`); Stable Diffusion's are
@@ -102,7 +103,7 @@ class FlowInOneConfig:
         if latent_size**2 != shape["fine_table"][0]:
             raise ValueError(f"{needed['fine_table']} has {shape['fine_table'][0]} rows, which is not a square grid")
         reductions = _count_layers(shapes, "prompt_encoder.reduction_layers.#.reduction.weight")
-        inferred = dict(
+        inferred: dict[str, Any] = dict(
             token_count=shape["compressor"][1],
             token_width=shape["adapter"][1],
             context_length=shape["compressor"][0],

@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..comfyui_flowinone.paste_back import around_changes, around_marks, around_mask, paste_back, rows_for, whole
+from ..comfyui_flowinone.paste_back import paste_back, rows_for
+from ..comfyui_flowinone.paste_regions import around_changes, around_marks, around_mask, whole
 from .sockets import CATEGORY, Prompt
 
 REGIONS = ["marks", "changes", "whole"]
@@ -15,7 +16,10 @@ class FlowInOnePasteBack(io.ComfyNode):
             node_id="FlowInOnePasteBack",
             display_name="FlowInOne Paste Back",
             category=CATEGORY,
-            description="Puts the changed part of an answer back into the photo, at the photo's size. The rest of the photo stays as it is, pixel for pixel.",
+            description=(
+                "Puts the edited part of the output image back into the photo, at the photo's size. "
+                "The rest of the photo stays as it is, pixel for pixel."
+            ),
             search_aliases=[
                 "flowinone",
                 "composite",
@@ -28,17 +32,23 @@ class FlowInOnePasteBack(io.ComfyNode):
             ],
             inputs=[
                 io.Image.Input(
-                    "image", tooltip="The answer: the whole square, from VAE Decode, or from any upscaler behind it."
+                    "image",
+                    tooltip="The whole square output image, from VAE Decode or from an upscaler after it.",
                 ),
                 Prompt.Input(
                     "prompt",
-                    tooltip="The prompt that was answered. It knows the photo, how it was made square, and the marks.",
+                    tooltip="The prompt that the sampler used. It holds the photo, its fit and the marks.",
                 ),
                 io.Combo.Input(
                     "region",
                     options=REGIONS,
                     default=REGIONS[0],
-                    tooltip="What is taken from the answer. marks: boxes, doodles, erased regions and a fifth of the canvas around paths; all that the canvas shows where arrows, forces, wind or words alone do not say how far they go. changes: where the answer has other colours than the photo. whole: all that the canvas shows.",
+                    tooltip=(
+                        "Which part of the output image to paste. marks: boxes, doodles, erased regions, and paths "
+                        "with a fifth of the canvas around them; everything on the canvas if an arrow, a force, wind "
+                        "or text alone does not say how far the edit goes. changes: where colours differ from the "
+                        "photo. whole: everything on the canvas."
+                    ),
                 ),
                 io.Float.Input(
                     "grow",
@@ -46,7 +56,10 @@ class FlowInOnePasteBack(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.005,
-                    tooltip="How far around the region the answer still counts in full, as a fraction of the canvas.",
+                    tooltip=(
+                        "How far around the region the output image is still pasted in full, as a fraction of the "
+                        "canvas. Try 0 to 0.15; raise it if the new object is cut off."
+                    ),
                 ),
                 io.Float.Input(
                     "feather",
@@ -54,7 +67,10 @@ class FlowInOnePasteBack(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.005,
-                    tooltip="How wide the soft blend around that is, as a fraction of the canvas. 0 is a hard edge. At the edges of a cropped canvas it lies inside, as there is no answer beyond them.",
+                    tooltip=(
+                        "Width of the soft edge around that, as a fraction of the canvas. 0 is a hard edge; try 0.02 "
+                        "to 0.1. At the edges of a cropped canvas it is inside, as the output image ends there."
+                    ),
                 ),
                 io.Float.Input(
                     "threshold",
@@ -63,34 +79,43 @@ class FlowInOnePasteBack(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     advanced=True,
-                    tooltip="For changes: how far a colour must be from the photo's to count. More where untouched parts are pasted, less where faint changes are missed.",
+                    tooltip=(
+                        "For changes: how much a colour must differ from the photo. Try 0.05 to 0.2; raise it if "
+                        "unchanged parts are pasted, lower it if faint changes are missed."
+                    ),
                 ),
                 io.Image.Input(
                     "photo",
                     optional=True,
-                    tooltip="The picture to paste into, if it is not the one that Compose Visual Prompt got: the same in another size, not cropped.",
+                    tooltip=(
+                        "The photo to paste into, if not the one of the prompt: the same photo in another resolution, "
+                        "not cropped."
+                    ),
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="The region, drawn on the photo, in any size of its proportions. region then does not count; grow and feather do.",
+                    tooltip=(
+                        "Your own region, painted on the photo, in any size of the same proportions. "
+                        "It replaces region; grow and feather still apply."
+                    ),
                 ),
             ],
             outputs=[
-                io.Image.Output(tooltip="The photo with the answer's part in it, at the photo's size."),
-                io.Mask.Output(tooltip="How much of each pixel is the answer's."),
+                io.Image.Output(tooltip="The photo with the edited part, at the photo's size."),
+                io.Mask.Output(tooltip="How much of each pixel comes from the output image."),
             ],
         )
 
     @classmethod
     def execute(cls, image, prompt, region, grow, feather, threshold, photo=None, mask=None) -> io.NodeOutput:
-        def choose(number, place, answer, photo):
+        def choose(index, place, output, photo):
             if mask is not None:
-                return around_mask(place, masks[rows[number]], grow, feather)
+                return around_mask(place, masks[rows[index]], grow, feather)
             if region == "changes":
-                return around_changes(place, photo, answer, threshold, grow, feather)
+                return around_changes(place, photo, output, threshold, grow, feather)
             if region == "marks":
-                return around_marks(place, prompt.prompts[number % len(prompt.prompts)].marks, grow, feather)
+                return around_marks(place, prompt.prompts[index % len(prompt.prompts)].marks, grow, feather)
             return whole(place, feather)
 
         if mask is not None:
@@ -99,6 +124,6 @@ class FlowInOnePasteBack(io.ComfyNode):
         result, pasted = paste_back(image, prompt, choose, photo)
         if mask is not None and not pasted.any():
             raise ValueError(
-                "mask selects nothing that the canvas shows; draw it on the photo, over the change, or disconnect it"
+                "mask selects nothing that the canvas shows; paint it on the photo, over the edit, or disconnect it"
             )
         return io.NodeOutput(result, pasted)

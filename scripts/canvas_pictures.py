@@ -2,26 +2,24 @@
 
     python devtools/environment.py scripts/canvas_pictures.py
 
-draws with the mouse in ComfyUI's page and writes docs/canvas.jpg, and tools_en.webp and tools_zh.webp beside the help page.
+draws with the mouse in ComfyUI's page and writes docs/canvas.jpg, and next to the help page tools_en.webp and
+tools_zh.webp.
 """
 
 import math
-import sys
-import tempfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-from help_pictures import DOCS, GAP, LANGUAGES, ROOT, furnish, opened, save
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
-from devtools import environment
+from devtools import HELP_PAGES, ROOT, photos
 from devtools.browser.canvas import Canvas
+from devtools.browser.chromium import browser_and_server
 from devtools.browser.page import ComfyPage
-from devtools.comfyui.server import ComfyServer
+from devtools.browser.screenshots import sharp_page
+from devtools.contact_sheet import contact_sheet, in_rows, resized, save_within
 
-LARGEST = 250_000  # bytes of the README's picture
 NODE, TOP = (440, 710), 160
 
 
@@ -85,17 +83,22 @@ SHOWN: list[tuple[str, str, Callable]] = [
 
 
 def main() -> None:
-    browser, comfyui = environment.browser_and_comfyui()
-    with tempfile.TemporaryDirectory() as base:
-        furnish(Path(base))
-        with ComfyServer(comfyui, sys.executable, base) as server, sync_playwright() as playwright:
-            with playwright.chromium.launch(executable_path=browser, **environment.BROWSER_OPTIONS) as chromium:
-                for language in LANGUAGES:
-                    with opened(chromium, server.url, language) as page:
-                        tools = [drawn(page, *shown) for shown in SHOWN]
-                        save(tiled(tools, 3, 352), DOCS / "FlowInOneCanvas" / f"tools_{language}.webp")
-                        if language == "en":
-                            save_jpeg(together(page, SHOWN[:3]), ROOT / "docs" / "canvas.jpg")
+    with browser_and_server(furnish) as (browser, server):
+        for language in ("en", "zh"):
+            with sharp_page(browser, server.url, language) as page:
+                tools = [resized(drawn(page, *shown), 352) for shown in SHOWN]
+                sheet = contact_sheet(list(in_rows(tools, 3)), gap=12, margin=0, paper=None)
+                target = HELP_PAGES / "FlowInOneCanvas" / f"tools_{language}.webp"
+                save_within(sheet, target, 120_000, range(88, 40, -6), method=6)
+                if language == "en":
+                    picture = resized(together(page, SHOWN[:3]).convert("RGB"), 1500)
+                    qualities = range(90, 60, -3)
+                    save_within(picture, ROOT / "docs" / "canvas.jpg", 250_000, qualities, optimize=True, subsampling=0)
+
+
+def furnish(base: Path) -> None:
+    """Give ComfyUI's folder the photos."""
+    photos.save_photos(base / "input")
 
 
 def drawn(page: ComfyPage, task: str, photo: str, draw: Callable) -> Image.Image:
@@ -126,31 +129,6 @@ def together(page: ComfyPage, shown: list[tuple[str, str, Callable]]) -> Image.I
     page.page.wait_for_timeout(600)
     clip = dict(x=lefts[0] - 14, y=TOP - 44, width=lefts[-1] - lefts[0] + NODE[0] + 28, height=NODE[1] + 58)
     return Image.open(BytesIO(page.page.screenshot(clip=clip)))
-
-
-def tiled(pictures: list[Image.Image], columns: int, width: int) -> Image.Image:
-    """Pictures of one size in rows, each that wide."""
-    height = round(width * pictures[0].height / pictures[0].width)
-    rows = -(-len(pictures) // columns)
-    paper = Image.new("RGBA", (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP))
-    for number, picture in enumerate(pictures):
-        row, column = divmod(number, columns)
-        paper.paste(
-            picture.resize((width, height), Image.Resampling.LANCZOS), (column * (width + GAP), row * (height + GAP))
-        )
-    return paper
-
-
-def save_jpeg(picture: Image.Image, path: Path) -> None:
-    """Write a picture as well as its few bytes allow."""
-    picture = picture.convert("RGB").resize(
-        (1500, round(1500 * picture.height / picture.width)), Image.Resampling.LANCZOS
-    )
-    for quality in range(90, 60, -3):
-        picture.save(path, quality=quality, optimize=True, subsampling=0)
-        if path.stat().st_size <= LARGEST:
-            break
-    print(f"{path.relative_to(ROOT)}, {picture.width} x {picture.height}, {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

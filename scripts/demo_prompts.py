@@ -1,35 +1,16 @@
-"""Choose the demo's prompts: scenes of the examination, one for each task, whose right answers are known.
+"""Write the demo's prompts, or look for scenes that mini answers correctly.
 
-python scripts/demo_prompts.py                # writes them to tests/fixtures/mini
-python scripts/demo_prompts.py --try 20       # tells which of the seeds 0 to 19 mini answers rightly, and what is wrong with the others
-python scripts/scene_sheet.py --held-out --count 20 --enlarge 1 --out sheet.png    # shows these scenes
-
-A prompt is NAME.json, the visual prompt as a document, and where it stands on a photo NAME.png, the photo. Training has seen
-none of these scenes.
+python -m scripts.demo_prompts             # writes the scenes of devtools/demo.py to tests/fixtures/mini
+python -m scripts.demo_prompts --try 20    # says which of seeds 0 to 19 mini answers correctly, and what else is wrong
+python -m scripts.scene_sheet --held-out --count 20 --enlarge 1 --out sheet.png    # shows these scenes
 """
 
 import argparse
-from pathlib import Path
 
+from devtools.demo import PROMPTS, SEEDS, SIDE, demo_example, demo_tasks
 from flowinone import mini
 from flowinone.prompts import dumps
-from flowinone.prompts.tasks import TASKS
-from flowinone.toy import SCENE_TASKS, Example, example, judge
-
-FOLDER = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "mini"
-SEEDS = {
-    "class_to_image": 2,
-    "text_to_image": 3,
-    "text_in_image": 0,
-    "text_box": 3,
-    "visual_marker": 7,
-    "doodle": 1,
-    "point_force": 1,
-    "wind": 0,
-    "trajectory": 45,
-}
-SIDE = 512
-"""Pixels of a photo, and of a prompt as ComfyUI composes it."""
+from flowinone.toy import SCENE_TASKS, example, judge
 
 
 def main() -> None:
@@ -39,7 +20,7 @@ def main() -> None:
         dest="count",
         type=int,
         metavar="COUNT",
-        help="answer so many seeds of each task with mini, and write nothing",
+        help="answer this many seeds of each task with mini, and write nothing",
     )
     parser.add_argument("--task", nargs="+", choices=SCENE_TASKS, default=SCENE_TASKS, help="to try. Default: all")
     options = parser.parse_args()
@@ -49,23 +30,18 @@ def main() -> None:
         write()
 
 
-def demo_plan(task: str) -> Example:
-    """A demo prompt with its correct answer."""
-    return example(task, SEEDS[task], SIDE, held_out=True)
-
-
 def write() -> None:
-    FOLDER.mkdir(exist_ok=True)
-    for task in SCENE_TASKS:
-        planned = demo_plan(task)
-        (FOLDER / f"{task}.json").write_text(dumps(planned.prompt) + "\n", encoding="utf-8", newline="\n")
+    PROMPTS.mkdir(exist_ok=True)
+    for task, title in demo_tasks().items():
+        planned = demo_example(task)
+        (PROMPTS / f"{task}.json").write_text(dumps(planned.prompt) + "\n", encoding="utf-8", newline="\n")
         if planned.photo:
-            planned.photo.save(FOLDER / f"{task}.png", optimize=True)
-        print(f"{TASKS[task].title}, seed {SEEDS[task]}: {planned.words}")
+            planned.photo.save(PROMPTS / f"{task}.png", optimize=True)
+        print(f"{title}, seed {SEEDS[task]}: {planned.words}")
 
 
 def try_seeds(tasks: list[str], count: int) -> None:
-    """Answer in the library as the demo does in ComfyUI."""
+    """Answer held-out scenes in the library, with the demo's settings."""
     from flowinone import FlowInOnePipeline
 
     pipeline = FlowInOnePipeline.mini()

@@ -1,11 +1,11 @@
-"""Sheets of visual prompts: one of each task, or real samples beside the same content drawn here.
+"""Sheets of visual prompts: one of each task, or published samples next to our renderings of them.
 
-    python scripts/gallery.py                                    # docs/gallery.jpg
-    python scripts/gallery.py --prompts tests/fixtures/prompts   # the same prompts, a picture each, for the tests
-    python scripts/gallery.py --samples DIR --out sheet.png      # the sample left, its rendering right
+    python -m scripts.gallery                                    # docs/gallery.jpg
+    python -m scripts.gallery --prompts tests/fixtures/prompts   # the same prompts, one picture each, for the tests
+    python -m scripts.gallery --samples DIR --out sheet.png      # samples left, renderings right
 
-The clean photos under the samples are not public. The model's answer stands in, where DIR has it as NAME_output, else a
-blur.
+The photos under the samples are not public. In their place a rendering has the model's answer, if DIR has it as
+NAME_output, or else the blurred sample.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from devtools import photos as scenes
+from devtools import ROOT, photos
+from devtools.contact_sheet import contact_sheet, in_rows, resized
 from flowinone.prompts import tasks
 from flowinone.prompts.render import render
 from flowinone.prompts.spec import (
@@ -33,7 +34,7 @@ from flowinone.prompts.spec import (
     VisualPrompt,
 )
 
-OURS = Path(__file__).parents[1] / "docs" / "gallery.jpg"
+OURS = ROOT / "docs" / "gallery.jpg"
 DARK, LIGHT = {"fill": "#000000", "outline": "#ffffff"}, {"fill": "#ffffff", "outline": "#000000"}
 DOODLE = "Turn the doodle in the image into a realistic real-world object"
 FORCES = "Apply forces to the object according to the arrows until stop, and generate the final image."
@@ -43,9 +44,7 @@ PATH = "Follow the solid line as the trajectory of objects and generate the fina
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=Path, metavar="DIR", help="real samples to compare with")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help=f"the sheet. Default: {OURS.relative_to(OURS.parents[1])}"
-    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help=f"the sheet. Default: {OURS.relative_to(ROOT)}")
     parser.add_argument("--side", type=int, default=384, help="pixels of one picture's side. Default: %(default)s")
     parser.add_argument(
         "--prompts", type=Path, metavar="DIR", help="write one prompt of each task there, at 512 pixels"
@@ -63,21 +62,12 @@ def main() -> None:
         pictures = [render(prompt, ground, options.side) for prompt, ground in ours().values()]
     out = options.out or OURS
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet(pictures, options.side, 6 if options.samples else 3).save(out, quality=85)
-
-
-def sheet(pictures: list[Image.Image], side: int, columns: int, gap: int = 8) -> Image.Image:
-    """The pictures in rows, `side` pixels each."""
-    rows = math.ceil(len(pictures) / columns)
-    paper = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + gap) + gap), "white")
-    for number, picture in enumerate(pictures):
-        place = gap + number % columns * (side + gap), gap + number // columns * (side + gap)
-        paper.paste(picture.resize((side, side), Image.Resampling.LANCZOS), place)
-    return paper
+    cells = [resized(picture, options.side, options.side) for picture in pictures]
+    contact_sheet(list(in_rows(cells, 6 if options.samples else 3))).save(out, quality=85)
 
 
 def compared(folder: Path) -> list[Image.Image]:
-    """Every sample that the folder has, followed by our rendering of it."""
+    """Every sample in the folder, each followed by our rendering of it."""
     pictures = []
     for name, prompt in samples().items():
         found = [
@@ -102,7 +92,7 @@ def compared(folder: Path) -> list[Image.Image]:
 
 
 def ours() -> dict[str, tuple[VisualPrompt, Image.Image | None]]:
-    """A prompt of each task, and the made-up photo that it stands on."""
+    """A prompt of each task, and the made-up photo that it is drawn on."""
     middle = (270, 108)
     flower = [
         (middle[0] + (40 + 12 * math.cos(6 * t)) * math.cos(t), middle[1] + (40 + 12 * math.cos(6 * t)) * math.sin(t))
@@ -115,31 +105,31 @@ def ours() -> dict[str, tuple[VisualPrompt, Image.Image | None]]:
         [(middle[0] + 13 * math.cos(t), middle[1] + 13 * math.sin(t)) for t in _turns(31)],
     ]
     path = [(136, 290), (138, 220), (168, 140), (250, 96), (352, 92), (424, 84)]
-    sea, lake = scenes.photo(scenes.sea()), scenes.photo(scenes.lake())
+    sea, lake = photos.photo(photos.sea()), photos.photo(photos.lake())
     return {
         "class_to_image": (tasks.class_to_image("arch", canvas=GradientCanvas("#263478", "#ec9684")), None),
         "text_to_image": (tasks.text_to_image("a red bicycle leaning against a garden wall"), None),
         "text_in_image": (tasks.text_in_image("Change the environment to a snowy winter wonderland"), lake),
-        "text_box": (tasks.text_box([(area(232, 296, 426, 412), "place a bench")]), scenes.photo(scenes.meadow())),
+        "text_box": (tasks.text_box([(area(232, 296, 426, 412), "place a bench")]), photos.photo(photos.meadow())),
         "visual_marker": (tasks.visual_marker(point(96, 120), point(284, 246), color="#ff40be"), sea),
         "doodle": (
             tasks.doodle([[point(x, y) for x, y in stroke] for stroke in strokes]),
-            scenes.photo(scenes.room()),
+            photos.photo(photos.room()),
         ),
         "force": (
             tasks.point_force([(point(128, 226), 17.7, 1.0)], color="#3cdeec"),
-            scenes.photo(scenes.ground(), grain=0.3),
+            photos.photo(photos.ground(), grain=0.3),
         ),
         "wind": (tasks.wind(point(130, 150), 0, 1.2), sea),
         "trajectory": (
             tasks.trajectory([[point(x, y) for x, y in path]], color="#3060e2"),
-            scenes.photo(scenes.floor()),
+            photos.photo(photos.floor()),
         ),
     }
 
 
 def samples() -> dict[str, VisualPrompt]:
-    """What the known samples show, read off them: sizes in units, positions in pixels of 512."""
+    """What the published samples show, as measured on them: sizes in units, positions in pixels of 512."""
     comic = TextStyle("comic", True, 26, letter_spacing=3.4, pitch=1.5, fill="#d8ebff", outline="#000000")
     return {
         "bbox_2": photo(

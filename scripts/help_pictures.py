@@ -3,35 +3,28 @@
     python devtools/environment.py scripts/help_pictures.py                     # all, after nodes have changed
     python devtools/environment.py scripts/help_pictures.py FlowInOneDrawBox    # some
 
-They go beside the pages, into comfyui_flowinone/web/docs/NODE: graph_en.webp and graph_zh.webp, for both languages, and for
-the nodes of RESULTS result.webp. A new node gets a graph in GRAPHS. The Chinese pictures need a font that has Chinese.
+They are written next to the pages, to comfyui_flowinone/web/docs/NODE: graph_en.webp and graph_zh.webp, and for the
+nodes in RESULTS result.webp. A new node gets a graph in GRAPHS. The Chinese pictures need a font with Chinese
+characters.
 """
 
 import argparse
-import sys
-import tempfile
 from collections.abc import Callable
-from functools import partial
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 from PIL import Image, ImageDraw
-from playwright.sync_api import sync_playwright
 
-from devtools import environment, tiny
-from devtools import photos as scenes
-from devtools.browser.page import CLASSIC_BOXES, ComfyPage
+from devtools import HELP_PAGES, photos, tiny
+from devtools.browser.chromium import browser_and_server
+from devtools.browser.page import ComfyPage
+from devtools.browser.screenshots import graph_picture, sharp_page, show_graph
+from devtools.comfyui import fixtures
 from devtools.comfyui.client import ComfyClient
 from devtools.comfyui.prompt import node
-from devtools.comfyui.server import ComfyServer
+from devtools.contact_sheet import contact_sheet, resized, save_within
 from flowinone.prompts import dumps, tasks
 
-ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "comfyui_flowinone" / "web" / "docs"
-LANGUAGES = ["en", "zh"]
-SHARPNESS = 2  # pixels of a picture for each of the page
-MARGIN, PLACE = 14, (130, 160)  # around a graph, and where it lies in the window, beside all menus
 LARGEST = 120_000  # bytes
 WIDTH, GAP = 704, 12  # pixels of a result, and between the pictures that it is made of
 
@@ -41,14 +34,9 @@ RELEASED = {
     "vae": "vae/vae-ft-mse-840000-ema-pruned.safetensors",
 }
 FILES = {name: Path(file).name for name, file in RELEASED.items()}
-TINY = {
-    "checkpoint": "flowinone_tiny.safetensors",
-    "vision": "janus_vision_tiny.safetensors",
-    "vae": "vae_tiny.safetensors",
-}
 
-# A node: its type, its left, top, width and height in the graph, and its widgets' values. Without a width it is collapsed, without a
-# height as high as it needs to be. A link: "from.output to.input".
+# A node: its type, its left, top, width and height in the graph, and its widgets' values. Without a width it is
+# collapsed, without a height as high as it needs to be. A link: "from.output to.input".
 Node = tuple[str, tuple, dict]
 Graph = tuple[dict[str, Node], list[str]]
 
@@ -148,29 +136,41 @@ GRAPHS: dict[str, Graph] = {
     "FlowInOneSolver": (
         {
             "load": ("FlowInOneLoader", (0, 0), FILES),
-            "encode": ("FlowInOneEncode", (0, 50), {"seed": 7}),
-            "guider": ("FlowInOneGuider", (0, 100), {}),
-            "solver": ("FlowInOneSolver", (230, 0, 220), {"solver": "adams_bashforth2", "steps": 22}),
-            "sample": ("SamplerCustomAdvanced", (490, 0, 230), {}),
+            "encode": ("FlowInOneEncode", (0, 50), {}),
+            "solver": ("FlowInOneSolver", (240, 0, 220), {}),
+            "guider": ("FlowInOneGuider", (240, 180), {}),
+            "sample": ("SamplerCustomAdvanced", (500, 0, 230), {}),
         },
         [
-            *("load.MODEL guider.model", "encode.positive guider.positive", "encode.negative guider.negative"),
-            *("load.MODEL solver.model", "encode.NOISE sample.noise", "guider.GUIDER sample.guider"),
-            *("solver.SAMPLER sample.sampler", "solver.SIGMAS sample.sigmas", "encode.LATENT sample.latent_image"),
+            *(
+                "load.encoder encode.encoder",
+                "load.VAE encode.vae",
+                "load.MODEL solver.model",
+                "load.MODEL guider.model",
+            ),
+            *("encode.positive guider.positive", "encode.negative guider.negative", "encode.NOISE sample.noise"),
+            *("guider.GUIDER sample.guider", "solver.SAMPLER sample.sampler", "solver.SIGMAS sample.sigmas"),
+            "encode.LATENT sample.latent_image",
         ],
     ),
     "FlowInOneGuider": (
         {
             "load": ("FlowInOneLoader", (0, 0), FILES),
-            "encode": ("FlowInOneEncode", (0, 50), {"seed": 7}),
-            "solver": ("FlowInOneSolver", (0, 100), {"solver": "adams_bashforth2", "steps": 22}),
-            "guider": ("FlowInOneGuider", (230, 0, 220), {"guidance_end": 0.5}),
-            "sample": ("SamplerCustomAdvanced", (490, 0, 230), {}),
+            "encode": ("FlowInOneEncode", (0, 50), {}),
+            "guider": ("FlowInOneGuider", (240, 0, 220), {}),
+            "solver": ("FlowInOneSolver", (240, 260), {}),
+            "sample": ("SamplerCustomAdvanced", (500, 0, 230), {}),
         },
         [
-            *("load.MODEL guider.model", "encode.positive guider.positive", "encode.negative guider.negative"),
-            *("load.MODEL solver.model", "encode.NOISE sample.noise", "guider.GUIDER sample.guider"),
-            *("solver.SAMPLER sample.sampler", "solver.SIGMAS sample.sigmas", "encode.LATENT sample.latent_image"),
+            *(
+                "load.encoder encode.encoder",
+                "load.VAE encode.vae",
+                "load.MODEL guider.model",
+                "load.MODEL solver.model",
+            ),
+            *("encode.positive guider.positive", "encode.negative guider.negative", "encode.NOISE sample.noise"),
+            *("guider.GUIDER sample.guider", "solver.SAMPLER sample.sampler", "solver.SIGMAS sample.sigmas"),
+            "encode.LATENT sample.latent_image",
         ],
     ),
     "FlowInOneVAEDecode": (
@@ -237,31 +237,19 @@ BUILD = """([nodes, links]) => {
     }
     return Object.fromEntries(Object.entries(made).map(([name, {id}]) => [name, id]));
 }"""
-SHOW = """([left, top]) => {
-    const {canvas, ds} = app.canvas, place = canvas.getBoundingClientRect();
-    ds.scale = 1;
-    ds.offset = [left - place.left, top - place.top];
-    app.canvas.deselectAll();
-    app.canvas.setDirty(true, true);
-}"""
 
 
 def main() -> None:
     names = parse_options().names
-    browser, comfyui = environment.browser_and_comfyui()
-    with tempfile.TemporaryDirectory() as base:
-        furnish(Path(base))
-        with ComfyServer(comfyui, sys.executable, base) as server:
-            drawing = Drawing(server.client())
-            for name in names:
-                if name in RESULTS:
-                    save(tiled(RESULTS[name](drawing)), DOCS / name / "result.webp")
-            with sync_playwright() as playwright:
-                with playwright.chromium.launch(executable_path=browser, **environment.BROWSER_OPTIONS) as chromium:
-                    for language in LANGUAGES:
-                        with opened(chromium, server.url, language) as page:
-                            for name in names:
-                                save(taken(page, *GRAPHS[name]), DOCS / name / f"graph_{language}.webp")
+    with browser_and_server(furnish) as (browser, server):
+        drawing = Drawing(server.client())
+        for name in names:
+            if name in RESULTS:
+                save(as_wide_as_the_page(RESULTS[name](drawing)), name, "result")
+        for language in ("en", "zh"):
+            with sharp_page(browser, server.url, language) as page:
+                for name in names:
+                    save(taken(page, *GRAPHS[name]), name, f"graph_{language}")
 
 
 def parse_options() -> argparse.Namespace:
@@ -281,66 +269,39 @@ def furnish(base: Path) -> None:
     for file in RELEASED.values():
         (base / "models" / file).touch()
     folder = base / "input"
-    folder.mkdir()
-    for scene in (scenes.meadow, scenes.lake, scenes.sea, scenes.room, scenes.ground, scenes.floor):
-        scenes.photo(scene()).save(folder / f"{scene.__name__}.png")
+    photos.save_photos(folder)
 
     # A photo with a hole, which Load Image gives as a mask.
-    gap, hole = Image.open(folder / "lake.png"), Image.new("L", (scenes.SIZE, scenes.SIZE), 255)
+    gap, hole = Image.open(folder / "lake.png"), Image.new("L", (photos.SIZE, photos.SIZE), 255)
     ImageDraw.Draw(hole).ellipse((290, 180, 420, 340), fill=0)
     gap.putalpha(hole)
     gap.save(folder / "gap.png")
 
-    # A photo that is not square, and of its middle square what stands in for an answer: painted, and a little off in its colours.
+    # A photo that is not square, and in place of an answer its middle square with a painted ball and shifted colours.
     left, top, right, bottom = 0, 120, 512, 440
     Image.open(folder / "meadow.png").crop((left, top, right, bottom)).save(folder / "wide.png")
     side = bottom - top
     middle = (right - side) // 2
-    meadow = scenes.meadow()
+    meadow = photos.meadow()
     x, y = (BALL[start] + BALL[length] / 2 for start, length in (("x", "box_width"), ("y", "box_height")))
-    scenes.ball(meadow, middle + x * side, top + y * side, 0.12 * side, (206, 60, 52))
+    photos.ball(meadow, middle + x * side, top + y * side, 0.12 * side, (206, 60, 52))
     painted = (
-        scenes.photo(meadow).crop((middle, top, middle + side, bottom)).resize((256, 256), Image.Resampling.LANCZOS)
+        photos.photo(meadow).crop((middle, top, middle + side, bottom)).resize((256, 256), Image.Resampling.LANCZOS)
     )
     painted.point([value * 0.97 + shift for shift in (5, 3, 0) for value in range(256)]).save(folder / "painted.png")
 
 
-def opened(browser, url: str, language: str) -> ComfyPage:
-    """ComfyUI's page in a language, sharp and without what hides parts of a graph."""
-    settings = {
-        "Comfy.Locale": language,
-        "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
-        "Comfy.Graph.CanvasMenu": False,
-    }
-    with browser.new_context() as context:
-        context.request.post(f"{url}/api/settings", data=settings)
-    sharp = SimpleNamespace(new_context=partial(browser.new_context, device_scale_factor=SHARPNESS))
-    return ComfyPage(sharp, url, vue=False)
-
-
 def taken(page: ComfyPage, nodes: dict[str, Node], links: list[str]) -> Image.Image:
     """A picture of a graph, after a run if it has prompts to show."""
-    page.command("Comfy.NewBlankWorkflow")
-    page.page.wait_for_function("() => app.graph.nodes.length === 0")
+    page.clear()
     ids = page.page.evaluate(BUILD, [nodes, links])
-    page.page.evaluate(SHOW, PLACE)
+    show_graph(page)
     for name, (kind, place, _) in nodes.items():
         if kind in PROMPTS and len(place) > 2:
             end = page.run()
             assert end["kind"] == "execution_success", end
             page.pictures(ids[name])
-    return clipped(page)
-
-
-def clipped(page: ComfyPage) -> Image.Image:
-    """A picture of the nodes that the page shows."""
-    page.page.wait_for_timeout(600)  # pictures fade in
-    lefts, tops, rights, bottoms = zip(*page.page.evaluate(CLASSIC_BOXES).values())
-    left, top = PLACE[0] + min(lefts) - MARGIN, PLACE[1] + min(tops) - MARGIN
-    clip = dict(
-        x=left, y=top, width=max(rights) - min(lefts) + 2 * MARGIN, height=max(bottoms) - min(tops) + 2 * MARGIN
-    )
-    return Image.open(BytesIO(page.page.screenshot(clip=clip)))
+    return graph_picture(page)
 
 
 class Drawing:
@@ -426,7 +387,7 @@ def pasted(drawing: Drawing) -> list:
 
 def stages(drawing: Drawing) -> list:
     nodes = drawing.composed("floor", drawing.node("FlowInOneDrawTrajectory", **PATH), task="trajectory")
-    nodes["load"] = drawing.node("FlowInOneLoader", **TINY)
+    nodes["load"] = drawing.node("FlowInOneLoader", **(fixtures.LOADER | {"dtype": "default"}))
     model = dict(model=["load", 0], encoder=["load", 1], vae=["load", 2])
     nodes["motion"] = drawing.node("FlowInOneMotion", **model, prompt=["compose", 0], stages=4, steps=1)
     pictures = drawing.pictures(nodes, ["motion", 1])
@@ -448,31 +409,16 @@ RESULTS: dict[str, Callable[[Drawing], list[list[Image.Image]]]] = {
 }
 
 
-def tiled(rows: list[list[Image.Image]]) -> Image.Image:
-    """Rows of pictures under each other, each as wide as the result."""
-    sized = []
-    for row in rows:
-        side = (WIDTH - (len(row) - 1) * GAP) // len(row)
-        sized.append([p.resize((side, round(p.height * side / p.width)), Image.Resampling.LANCZOS) for p in row])
-    paper = Image.new("RGBA", (WIDTH, sum(row[0].height + GAP for row in sized) - GAP))
-    top = 0
-    for row in sized:
-        for column, picture in enumerate(row):
-            paper.paste(picture, (column * (picture.width + GAP), top))
-        top += row[0].height + GAP
-    return paper
+def as_wide_as_the_page(rows: list[list[Image.Image]]) -> Image.Image:
+    """Rows of pictures under each other, each row as wide as a help page."""
+    sides = [(WIDTH - (len(row) - 1) * GAP) // len(row) for row in rows]
+    sized = [[resized(picture, side) for picture in row] for row, side in zip(rows, sides)]
+    return contact_sheet(sized, GAP, margin=0, paper=None)
 
 
-def save(picture: Image.Image, path: Path) -> None:
-    """Write a picture as well as its few bytes allow."""
-    for quality in range(88, 40, -6):
-        content = BytesIO()
-        picture.save(content, "WEBP", quality=quality, method=6)
-        if len(content.getvalue()) <= LARGEST:
-            break
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.getvalue())
-    print(f"{path.relative_to(ROOT)}, {picture.width} x {picture.height}, {len(content.getvalue()) / 1000:.0f} kB")
+def save(picture: Image.Image, name: str, kind: str) -> None:
+    """Write a picture of a node's help page."""
+    save_within(picture, HELP_PAGES / name / f"{kind}.webp", LARGEST, range(88, 40, -6), method=6)
 
 
 if __name__ == "__main__":

@@ -1,46 +1,41 @@
-"""Write shipped workflows anew, in the three forms in which they are shipped, as ComfyUI's own page makes them.
+"""Regenerate shipped workflows, in the three forms in which they are shipped, as ComfyUI's own page makes them.
 
-    python devtools/environment.py scripts/workflows.py                        # all, after nodes have got new inputs
+    python devtools/environment.py scripts/workflows.py                        # all, after nodes got new inputs
     python devtools/environment.py scripts/workflows.py "Text box" Doodle      # some, after they were changed
-    python devtools/environment.py scripts/workflows.py --seeds 40             # after mini was trained anew
+    python devtools/environment.py scripts/workflows.py --seeds 40             # after mini was retrained
     python devtools/environment.py scripts/workflows.py "Text box" --thumbnail picture.png
 
-A workflow is made and changed in the browser and saved as workflows/NAME.json. From that this writes NAME.json again,
-without what only concerns the one who saved it, and with what helps everyone else: where its nodes and models come from,
-mini's steps and guidance (flowinone/mini) and its toy scene (devtools/toys.py), with --seeds also the first seed with which
-mini does what that asks for;
-and api/NAME.json, the prompt for the API. NAME.jpg, its thumbnail, is made of the given picture, or with --thumbnails
-of the prompt that the workflow draws, and of mini's answer.
+A workflow is made and changed in the browser and saved as workflows/NAME.json. From that this writes NAME.json again:
+without the state of the page that saved it, and with what everyone else needs. That is where its nodes and models come
+from, mini's steps and guidance scale (flowinone/mini), its toy scene (devtools/workflow_scenes.py), and with --seeds
+the first seed with which mini solves that scene. It also writes api/NAME.json, the prompt for the API. The thumbnail,
+NAME.jpg, is the given picture, or with --thumbnails the prompt that the workflow draws with mini's answer.
 """
 
 import argparse
 import io
 import json
 import math
-import os
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
-from devtools import environment, toys
-from devtools import photos as scenes
+from devtools import ROOT, photos, workflow_scenes
+from devtools.browser.chromium import browser_and_server
 from devtools.browser.page import ComfyPage
 from devtools.comfyui.client import ComfyClient
-from devtools.comfyui.server import ComfyServer
+from devtools.contact_sheet import contact_sheet, in_rows, resized, save_within
 from flowinone import __version__, mini
 
-ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = ROOT / "workflows"
 SIDE, LARGEST = 400, 40_000  # pixels and bytes of a thumbnail
-PROMPT_SIDE, ANSWER_SIDE = 248, 148  # pixels of what it shows, in two corners
+PROMPT_SIDE, ANSWER_SIDE = 248, 148  # pixels of the prompt and the answer in its corners
 
-COMFYUI = "0.30.0"  # that the core nodes are known to be of, where the file does not say
+COMFYUI = "0.30.0"  # the version of core nodes, where the file does not state one
 HUB = "https://huggingface.co"
-# The files of the nodes that load any: name, address and folder.
+# The files that nodes load: name, address and folder.
 MODELS = {
     "FlowInOneLoader": [
         ("flowinone_256px.pth", f"{HUB}/CSU-JPG/FlowInOne/resolve/main/flowinone_256px.pth", "flowinone"),
@@ -71,24 +66,24 @@ MODELS = {
     ],
 }
 NOTES = {"MarkdownNote", "Note"}
-# What shows the prompts of a workflow, the fullest first; each has their pictures for its second output.
+# The nodes that show a workflow's prompts, in order of preference, as their second output.
 PROMPTS = ("FlowInOneMotion", "FlowInOneCompose", "FlowInOneTextPrompt", "FlowInOneCanvas")
-# What gives its answers, the last ones first, as its first output.
+# The nodes that give its answers, in order of preference, as their first output.
 ANSWERS = ("FlowInOnePasteBack", "FlowInOneMotion", "FlowInOneVAEDecode", "VAEDecode")
-# How often a step asks the network: the solvers of a workflow get as many steps as cost the same.
-QUESTIONS = {"heun": 2, "rk4": 4}
-# Pixels: heights of notes are multiples of it.
+# Function evaluations of a step: all solvers of a workflow get steps that cost the same.
+EVALUATIONS = {"heun": 2, "rk4": 4}
+# Pixels: heights of notes are multiples of this.
 NOTE_STEP = 40
-# Nodes' parts in the order of the files.
+# The order of a node's keys in the files.
 ORDER = ["id", "type", "pos", "size", "flags", "order", "mode", "inputs", "outputs"]
 ORDER += ["title", "properties", "widgets_values", "color", "bgcolor"]
-# The photos of the thumbnails of workflows that are for photos alone.
+# The photos in the thumbnails of workflows that need photos.
 PHOTOS = {
-    "Folder": (scenes.lake, scenes.meadow, scenes.sea, scenes.room),
-    "Detector boxes": (scenes.room,),
-    "Doodle from a mask": (scenes.lake,),
+    "Folder": (photos.lake, photos.meadow, photos.sea, photos.room),
+    "Detector boxes": (photos.room,),
+    "Doodle from a mask": (photos.lake,),
 }
-# What is painted over the photo with the mask editor, as polygons in its pixels.
+# Polygons painted over the photo with the mask editor, in its pixels.
 PAINTED = {
     "Doodle from a mask": [
         [(118, 388), (252, 388), (228, 424), (146, 424)],
@@ -96,8 +91,8 @@ PAINTED = {
         [(166, 376), (166, 284), (122, 376)],
     ],
 }
-# Nodes that work on files which are not there, and what does the same with the photo.
-STAND_INS = {
+# Replacements for nodes that need files which are not at hand.
+SUBSTITUTES = {
     "RTDETR_detect": {
         "class_type": "PrimitiveBoundingBox",
         "inputs": {"x": 202, "y": 238, "width": 140, "height": 190},
@@ -108,24 +103,16 @@ STAND_INS = {
 
 def main() -> None:
     options = parse_options()
-    browser, comfyui = environment.browser_and_comfyui()
-    python = os.environ.get("FLOWINONE_COMFYUI_PYTHON", sys.executable)
-    with tempfile.TemporaryDirectory() as base, ComfyServer(comfyui, python, base) as server:
+    with browser_and_server() as (browser, server):
         client = server.client()
-        with sync_playwright() as playwright:
-            with playwright.chromium.launch(executable_path=browser, **environment.BROWSER_OPTIONS) as chromium:
-                with (
-                    ComfyPage(chromium, server.url, vue=False) as classic,
-                    ComfyPage(chromium, server.url, vue=True) as vue,
-                ):
-                    for name in options.names:
-                        rewrite(classic, vue, name)
-                        if (
-                            options.seeds
-                            and name in toys.TOYS
-                            and (seed := obedient_seed(client, name, options.seeds)) is not None
-                        ):
-                            rewrite(classic, vue, name, seed)
+        with ComfyPage(browser, server.url, vue=False) as classic, ComfyPage(browser, server.url, vue=True) as vue:
+            for name in options.names:
+                rewrite(classic, vue, name)
+                seed = None
+                if options.seeds and name in workflow_scenes.TOYS:
+                    seed = first_correct_seed(client, name, options.seeds)
+                if seed is not None:
+                    rewrite(classic, vue, name, seed)
         for name in options.names:
             if options.thumbnail:
                 write_thumbnail(name, Image.open(options.thumbnail))
@@ -137,9 +124,9 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="workflows, by file name without .json. Default: all")
     parser.add_argument(
-        "--seeds", type=int, default=0, metavar="N", help="of so many take the first that mini answers rightly"
+        "--seeds", type=int, default=0, metavar="N", help="try so many and take the first that mini answers correctly"
     )
-    parser.add_argument("--thumbnails", action="store_true", help="make the thumbnails anew")
+    parser.add_argument("--thumbnails", action="store_true", help="make new thumbnails")
     parser.add_argument("--thumbnail", type=Path, metavar="FILE", help="take this picture for the one workflow named")
     options = parser.parse_args()
     known = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -153,7 +140,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def rewrite(page: ComfyPage, vue: ComfyPage, name: str, seed: int | None = None) -> None:
-    """Open workflows/NAME.json in both renderers, and write both forms of what the classic one made of it, with that seed."""
+    """Open workflows/NAME.json in both renderers, and write both forms of the graph, with that seed if one is given."""
     path = WORKFLOWS / f"{name}.json"
     for one in (page, vue):
         one.drop(path.name, path.read_bytes())
@@ -163,7 +150,7 @@ def rewrite(page: ComfyPage, vue: ComfyPage, name: str, seed: int | None = None)
         # Nodes 2.0 need more room, and take it when the graph is opened.
         node["size"] = [max(lengths) for lengths in zip(node["size"], roomy[node["id"]])]
         if node["type"] in NOTES and node["size"][1] % NOTE_STEP:
-            # Text is a little higher until the page's fonts are there, and a note that has grown stays so.
+            # Text is a little higher until the page's fonts have loaded, and a note that has grown stays so.
             node["size"][1] = math.ceil((node["size"][1] + NOTE_STEP / 4) / NOTE_STEP) * NOTE_STEP
     write(path, json.dumps(tidied(graph), indent=2, ensure_ascii=False))
     prompt = {
@@ -173,33 +160,33 @@ def rewrite(page: ComfyPage, vue: ComfyPage, name: str, seed: int | None = None)
 
 
 def suit_mini(page: ComfyPage, name: str, seed: int | None) -> None:
-    """Set what follows from mini's numbers and the seed, if that is given, and draw the workflow's toy scene."""
+    """Set mini's steps and guidance scale, the seed if one is given, and the workflow's toy scene."""
     for number, node in page.prompt().items():
         wanted = dict.fromkeys(("guidance_scale", "cfg"), mini.GUIDANCE_SCALE)
-        wanted["steps"] = mini.STEPS // QUESTIONS.get(node["inputs"].get("solver"), 1)
+        wanted["steps"] = mini.STEPS // EVALUATIONS.get(node["inputs"].get("solver"), 1)
         if node["class_type"] == "FlowInOneCanvas":
-            wanted["drawing"] = toys.drawing(toys.TOYS[name])
+            wanted["drawing"] = workflow_scenes.drawing(workflow_scenes.TOYS[name])
         if seed is not None and isinstance(node["inputs"].get("seed"), int):
             wanted["seed"] = seed
         for widget in wanted.keys() & node["inputs"].keys():
             page.set(int(number), widget, wanted[widget])
 
 
-def obedient_seed(client: ComfyClient, name: str, count: int) -> int | None:
-    """The first of so many seeds with which mini does what the workflow's toy scene asks for; None, and a line, if none does."""
+def first_correct_seed(client: ComfyClient, name: str, count: int) -> int | None:
+    """The first of so many seeds with which mini answers the workflow's toy scene correctly; None if none does."""
     prompt, _ = api(name)
-    shown = next(number for number, node in prompt.items() if node["_meta"]["title"] == toys.shown_by(name))
+    shown = next(number for number, node in prompt.items() if node["_meta"]["title"] == workflow_scenes.shown_by(name))
     wanted = {number: prompt[number] for number in ancestors(prompt, shown)}
     for seed in range(count):
         for node in wanted.values():
             if isinstance(node["inputs"].get("seed"), int):
                 node["inputs"]["seed"] = seed
         *_, (_, content) = client.images({"outputs": {shown: client.run(wanted)["outputs"][shown]}})
-        wrong = toys.faults(name, Image.open(io.BytesIO(content)).convert("RGB"))
+        wrong = workflow_scenes.faults(name, Image.open(io.BytesIO(content)).convert("RGB"))
         if not wrong:
             print(f"{name}: seed {seed}")
             return seed
-    print(f"{name}: none of {count} seeds; with the last {wrong[0]}")
+    print(f"{name}: none of {count} seeds; with the last one {wrong[0]}")
     return None
 
 
@@ -289,7 +276,7 @@ def on_photos(client: ComfyClient, name: str) -> Image.Image:
     """The prompt that a workflow draws on its photos for thumbnails."""
     prompt, numbers = api(name)
     shown = next(numbers[kind] for kind in PROMPTS if kind in numbers)
-    prompt |= {number: STAND_INS[kind] for kind, number in numbers.items() if kind in STAND_INS}
+    prompt |= {number: SUBSTITUTES[kind] for kind, number in numbers.items() if kind in SUBSTITUTES}
     wanted = {number: prompt[number] for number in ancestors(prompt, shown)}
     pictures = []
     with tempfile.TemporaryDirectory() as folder:
@@ -323,9 +310,9 @@ def saved(client: ComfyClient, prompt: dict, name: str, *outputs: list) -> list[
 
 def photo(name: str, scene: Callable) -> Image.Image:
     """A scene as the photo of a workflow; what was painted over it is transparent, as the mask editor saves it."""
-    picture = scenes.photo(scene())
+    picture = photos.photo(scene())
     if name in PAINTED:
-        kept = 255 - 255 * scenes.shape(*PAINTED[name])
+        kept = 255 - 255 * photos.shape(*PAINTED[name])
         picture.putalpha(Image.fromarray(kept.astype("uint8")).resize(picture.size, Image.Resampling.LANCZOS))
     return picture
 
@@ -334,12 +321,8 @@ def side_by_side(pictures: list[Image.Image]) -> Image.Image:
     """A picture alone, or four in two rows with a white line between them, as large as one."""
     if len(pictures) == 1:
         return pictures[0]
-    width, height = pictures[0].size
-    whole = Image.new("RGB", (width, height), "white")
-    for number, picture in enumerate(pictures):
-        quarter = picture.resize((width // 2 - 3, height // 2 - 3), Image.Resampling.LANCZOS)
-        whole.paste(quarter, (number % 2 * (width // 2 + 3), number // 2 * (height // 2 + 3)))
-    return whole
+    quarters = [resized(picture, picture.width // 2 - 3, picture.height // 2 - 3) for picture in pictures]
+    return contact_sheet(list(in_rows(quarters, 2)), gap=6, margin=0)
 
 
 def ancestors(prompt: dict, number: str) -> set[str]:
@@ -349,18 +332,12 @@ def ancestors(prompt: dict, number: str) -> set[str]:
 
 
 def write_thumbnail(name: str, picture: Image.Image) -> None:
-    """Save a picture's middle square as workflows/NAME.jpg, as well as its few bytes allow."""
+    """Save a picture's middle square as workflows/NAME.jpg."""
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     box = (left, top, left + side, top + side)
     small = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS, box)
-    for quality in range(92, 40, -3):
-        content = io.BytesIO()
-        small.save(content, "JPEG", quality=quality, optimize=True, progressive=True)
-        if len(content.getvalue()) <= LARGEST:
-            break
-    (WORKFLOWS / f"{name}.jpg").write_bytes(content.getvalue())
-    print(f"workflows/{name}.jpg, quality {quality}")
+    save_within(small, WORKFLOWS / f"{name}.jpg", LARGEST, range(92, 40, -3), optimize=True, progressive=True)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,17 @@
-"""Fixtures that more than one room's tests use."""
+"""Fixtures that tests of several folders use."""
 
-import signal
-import sys
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from devtools import tiny
-from devtools.comfyui.launch import TorchvisionOperators
+from devtools import testing, tiny
 
-# transformers imports torchvision where it finds one, and the one that ComfyUI needs here may not fit this torch.
-sys.meta_path.insert(0, TorchvisionOperators())
-# Programs that a shell starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+testing.prepare_process()
 
 
-def relative_error(value, reference) -> float:
-    """Norm of the difference over the reference's norm, in float64."""
-    value, reference = value.double(), reference.double()
-    return float((value - reference).norm() / reference.norm())
+def pytest_collection_modifyitems(items):
+    testing.mark(items, Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")

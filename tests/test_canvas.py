@@ -1,4 +1,4 @@
-"""The canvas's model, in JavaScript, by node's own test runner; and what it shares with Python and with the translations."""
+"""The canvas's model, in JavaScript, in Node's own test runner, and what it shares with Python and the translations."""
 
 import dataclasses
 import json

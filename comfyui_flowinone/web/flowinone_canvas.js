@@ -1,13 +1,13 @@
-/** FlowInOne Canvas in ComfyUI's page: the widget that draws visual prompts. */
+/** Registers the widget of FlowInOne Canvas, which draws visual prompts, in ComfyUI's page. */
 
 import { api } from "/scripts/api.js";
 import { app } from "/scripts/app.js";
-import { Language } from "./canvas/language.js";
+import { Language } from "./canvas/prompt_language.js";
 import { Panel } from "./canvas/panel.js";
-import { loadWords } from "./canvas/strings.js";
+import { loadWords } from "./canvas/translations.js";
 
-const SIZE = [460, 780]; // of a new node, in CSS pixels
-const LEAST_HEIGHT = 420; // of the canvas with its controls
+const SIZE = [460, 780]; // CSS pixels of a new node
+const MIN_HEIGHT = 420; // CSS pixels of the widget
 
 function makeCanvas(node, name, [, options]) {
   const other = (wanted) => node.widgets?.find((widget) => widget.name === wanted);
@@ -22,17 +22,18 @@ function makeCanvas(node, name, [, options]) {
     font: () => other("font")?.value ?? null,
     changed: () => widget?.callback?.(widget.value),
   });
-  // A type that no widget of ComfyUI's has: Nodes 2.0 would put its own in this one's place.
+  // The type must be unknown to ComfyUI: Nodes 2.0 replaces widgets of its own types.
   widget = node.addDOMWidget(name, "flowinone_canvas", panel.element, {
     getValue: () => panel.value,
     setValue: (value) => (panel.value = value),
-    getMinHeight: () => LEAST_HEIGHT,
+    getMinHeight: () => MIN_HEIGHT,
     hideOnZoom: false,
     margin: 6,
   });
   widget.flowinone = panel;
-  // A picture that is dropped beside the canvas, on the rest of the node.
-  node.onDragOver = ({ dataTransfer }) => [...(dataTransfer?.items ?? [])].some(({ type }) => type.startsWith("image/"));
+  // An image dropped on the rest of the node.
+  node.onDragOver = ({ dataTransfer }) =>
+    [...(dataTransfer?.items ?? [])].some(({ type }) => type.startsWith("image/"));
   node.onDragDrop = ({ dataTransfer }) => panel.background.take(dataTransfer);
   const removed = widget.onRemove;
   widget.onRemove = function () {

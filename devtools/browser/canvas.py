@@ -1,4 +1,4 @@
-"""A FlowInOne Canvas in ComfyUI's page: draw on it with the mouse and the keyboard, look at what came of it."""
+"""A FlowInOne Canvas in ComfyUI's page: draw on it with mouse and keyboard, and read the drawing."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ ADD = """([kind, pos, size, values]) => {
     app.canvas.graph.add(node);
     node.pos = pos;
     if (size) node.setSize(size);
-    for (const [name, value] of Object.entries(values)) node.widgets.find((widget) => widget.name === name).value = value;
+    for (const [name, value] of Object.entries(values))
+        node.widgets.find((widget) => widget.name === name).value = value;
     app.graph.setDirtyCanvas(true, true);
     return node.id;
 }"""
 CONNECT = """([from, output, to, input]) => {
     const [one, other] = [from, to].map((id) => app.canvas.graph.getNodeById(id));
-    one.connect(one.outputs.findIndex(({name}) => name === output), other, other.inputs.findIndex(({name}) => name === input));
+    const [from_slot, to_slot] = [one.outputs.findIndex(({name}) => name === output),
+        other.inputs.findIndex(({name}) => name === input)];
+    one.connect(from_slot, other, to_slot);
 }"""
 # A point of the drawing, in fractions, as a point of the page.
 PLACE = f"""([id, points]) => {{
-    const {{stage}} = ({PANEL})(id), box = stage.element.getBoundingClientRect(), scale = box.width / stage.element.clientWidth;
+    const {{stage}} = ({PANEL})(id), box = stage.element.getBoundingClientRect();
+    const scale = box.width / stage.element.clientWidth;
     const {{side, left, top}} = stage.place();
     return points.map(([x, y]) => [box.left + scale * (left + x * side), box.top + scale * (top + y * side)]);
 }}"""
@@ -36,7 +40,8 @@ DROP = """(element, [kind, name, type, content]) => {
     dataTransfer.items.add(new File([bytes], name, {type}));
     const events = kind === 'paste'
         ? [new ClipboardEvent('paste', {bubbles: true, cancelable: true, clipboardData: dataTransfer})]
-        : ['dragenter', 'dragover', 'drop'].map((name) => new DragEvent(name, {bubbles: true, cancelable: true, dataTransfer}));
+        : ['dragenter', 'dragover', 'drop'].map(
+            (name) => new DragEvent(name, {bubbles: true, cancelable: true, dataTransfer}));
     for (const event of events) element.dispatchEvent(event);
 }"""
 # The renderer's picture of the present drawing, once it is there, as the address of a PNG.
@@ -46,7 +51,8 @@ EXACT = f"""async (id) => {{
         if (waits > 200) throw new Error(panel.status.textContent);
         await new Promise((done) => setTimeout(done, 50));
     }}
-    const {{bitmap}} = panel.exact, copy = Object.assign(document.createElement('canvas'), {{width: bitmap.width, height: bitmap.height}});
+    const {{bitmap}} = panel.exact, {{width, height}} = bitmap;
+    const copy = Object.assign(document.createElement('canvas'), {{width, height}});
     copy.getContext('2d').drawImage(bitmap, 0, 0);
     return copy.toDataURL();
 }}"""
@@ -62,7 +68,7 @@ def connect(page: ComfyPage, source: int, output: str, target: int, name: str) -
 
 
 class Canvas:
-    """The canvas of a node of the graph that is shown; one that was made anew needs another Canvas."""
+    """The canvas of a node in the graph that is shown. A node that was recreated needs a new Canvas."""
 
     def __init__(self, page: ComfyPage, node: int):
         self.comfy, self.page, self.node = page, page.page, node
@@ -82,7 +88,7 @@ class Canvas:
         )
         return cls(page, node)
 
-    # What is there
+    # Reading
 
     def drawing(self) -> dict:
         return json.loads(self.value())
@@ -108,7 +114,7 @@ class Canvas:
         self.page.wait_for_function(wanted, arg=[self.node, name])
 
     def wait_for_marks(self, count: int) -> None:
-        """Wait until there are that many; what is pasted is checked by the server first."""
+        """Wait until there are that many marks: the server checks what is pasted first."""
         self.page.wait_for_function(
             f"([id, count]) => ({PANEL})(id).editor.prompt.marks.length === count", arg=[self.node, count]
         )
@@ -117,13 +123,13 @@ class Canvas:
         """The renderer's picture of the present drawing, as a PNG."""
         return base64.b64decode(self.page.evaluate(EXACT, self.node).partition(",")[2])
 
-    # What is done
+    # Acting
 
     def at(self, *points) -> list[list[float]]:
         return self.page.evaluate(PLACE, [self.node, points])
 
     def drag(self, *points, steps: int = 3) -> None:
-        """Press at the first point, in fractions of the drawing, move through the others, and let go."""
+        """Press the mouse at the first point, in fractions of the drawing, move through the others, and release."""
         first, *others = self.at(*points)
         self.page.mouse.move(*first)
         self.page.mouse.down()

@@ -1,4 +1,4 @@
-"""ComfyUI's page: open a workflow in it, set widgets, run it, look at the outcome."""
+"""ComfyUI's page: open a workflow in it, set widgets, run it, read the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, TimeoutError
 
-# What a user would have clicked away, and what covers the graph or draws all the time.
+# Turns off what a user would have dismissed, and what covers the graph or redraws all the time.
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Validation.Workflows": True,  # the frontend checks every graph against its own schema, and says so
@@ -17,7 +17,7 @@ SETTINGS = {
     "Comfy.Graph.CanvasInfo": False,
     "Comfy.RightSidePanel.IsOpen": False,
 }
-# The first graph is there last of all, and would take the place of one that a test has begun.
+# The page opens its first graph last of all, and would replace one that a test has begun.
 READY = """() => window.app?.vueAppReady && app.extensionManager.workflow.activeWorkflow
     && document.querySelector('#graph-canvas')"""
 LISTEN = """() => {
@@ -25,7 +25,7 @@ LISTEN = """() => {
     for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
         app.api.addEventListener(kind, ({detail}) => ended.push({kind, ...detail}));
 }"""
-# Events of a real drag, at what lies on top in the middle of the page.
+# The events of a real drag, at the topmost element in the middle of the page.
 DROP = """([name, type, content]) => {
     const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
     const dataTransfer = new DataTransfer();
@@ -64,8 +64,6 @@ VUE_PICTURES = """(id) => [...document.querySelectorAll(`[data-node-id="${id}"] 
 
 def _appears(element) -> bool:
     """Whether an element shows up within five seconds."""
-    from playwright.sync_api import TimeoutError
-
     try:
         element.wait_for(timeout=5000)
     except TimeoutError:
@@ -77,7 +75,7 @@ class ComfyPage:
     """The page of the server at `url` in a browser profile of its own, with the classic renderer or `vue`, Nodes 2.0.
 
     `problems` collects what a developer would see in the browser's console: warnings, errors, failed requests, and
-    requests to any other server, none of which get through. `context` is of Browser.new_context: has_touch and the like.
+    requests to other servers, which are blocked. `context` holds arguments of Browser.new_context, such as has_touch.
     """
 
     def __init__(self, browser: Browser, url: str, vue: bool, **context):
@@ -96,7 +94,7 @@ class ComfyPage:
         self.page.on("requestfailed", lambda request: self._open_requests.discard(request))
         self.page.goto(url)
         self.wait_until_ready()
-        # What ComfyUI itself has to say on every start is kept apart.
+        # What ComfyUI itself logs on every start is kept apart.
         self.opening, self.problems = self.problems, []
 
     def __enter__(self) -> ComfyPage:
@@ -106,7 +104,7 @@ class ComfyPage:
         self.context.close()
 
     def wait_until_ready(self) -> None:
-        """Wait until ComfyUI has started in the page, which it does anew with every reload."""
+        """Wait until ComfyUI has started in the page; also after a reload."""
         self.page.wait_for_function(READY)
         # Extensions, templates and the default graph are loaded after that.
         self.page.wait_for_load_state("networkidle")
@@ -216,8 +214,8 @@ class ComfyPage:
         return end
 
     def complaint(self) -> str:
-        """What the page says to be wrong with the workflow, "" if it says nothing, or soon stops."""
-        # A connection that was cut for a moment, as on a starved machine, is not the workflow's fault.
+        """What the page says is wrong with the workflow; "" if nothing, or nothing that lasts."""
+        # A connection that breaks for a moment, as on an overloaded machine, is not the workflow's fault.
         said = self.page.locator("[data-testid=error-overlay], .p-toast-message:not(:has-text('Reconnect'))")
         try:
             said.first.wait_for(state="hidden", timeout=10_000)  # it follows a choice with some delay
@@ -286,13 +284,14 @@ class ComfyPage:
 
     def _wait_for_a_graph(self) -> None:
         self.page.wait_for_function(
-            "() => app.graph.nodes.length && !app.extensionManager.spinner && !document.querySelector('.p-blockui-mask')"
+            "() => app.graph.nodes.length && !app.extensionManager.spinner"
+            " && !document.querySelector('.p-blockui-mask')"
         )
         self._wait_for_answers()
 
     def _wait_for_answers(self) -> None:
-        # The page asks for pictures and folders after it has opened a graph. It then takes all model files for missing
-        # that were so before it asked, so that a choice made meanwhile would be complained about for ever.
+        # The page asks for pictures and folders after it has opened a graph. It then reports all model files as missing
+        # that were missing before it asked; a file that was chosen in the meantime would be reported for good.
         deadline = time.monotonic() + 30
         while self._open_requests and time.monotonic() < deadline:
             self.page.wait_for_timeout(20)
@@ -310,6 +309,6 @@ class ComfyPage:
 
     def _hear(self, message) -> None:
         place = message.location.get("url") or ""
-        # ComfyUI looks for the models of its own default graph, whenever it comes to that.
+        # ComfyUI looks for the models of its own default graph.
         if message.type in ("warning", "error") and "/missingModelDownload" not in place:
             self.problems.append(f"{message.type}: {message.text} ({place})")

@@ -1,4 +1,4 @@
-"""A client of ComfyUI's HTTP and WebSocket API."""
+"""A client of ComfyUI's HTTP and WebSocket API. Needs websocket-client."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
+import websocket
+
 from devtools.comfyui.prompt import node
-from devtools.comfyui.websocket import WebSocket
 
 PREVIEW_IMAGE = 1
-"""The kind of binary message that carries a preview; 8 bytes of header, then the picture."""
+"""The event number of a binary message that carries a preview: an 8-byte header, then the encoded image."""
+
+OnEvent = Callable[[str, dict], None]
+"""Receives the type and the data of each message about a prompt."""
 
 
 class PromptRejected(Exception):
@@ -44,14 +48,25 @@ class ExecutionInterrupted(Exception):
     """The run was cancelled."""
 
 
+class Events(list):
+    """Collects a run's messages as (type, data); pass it as `on_event`."""
+
+    def __call__(self, kind: str, data: dict) -> None:
+        self.append((kind, data))
+
+    def of(self, kind: str) -> list[dict]:
+        """The data of all messages of one type, in order."""
+        return [data for name, data in self if name == kind]
+
+
 class ComfyClient:
-    """Talks to the server at `url`; hears of the progress of the prompts it queued itself."""
+    """Talks to the server at `url` and follows the progress of the prompts it has queued itself."""
 
     def __init__(self, url: str):
         self.url = url.rstrip("/")
         self.client_id = uuid.uuid4().hex
-        self._socket: WebSocket | None = None
-        # The server is on this machine: a proxy set for the internet would only be in the way.
+        self._socket: websocket.WebSocket | None = None
+        # The server is on this machine, out of reach of any proxy that is set for the internet.
         self._opener = build_opener(ProxyHandler({}))
 
     def close(self) -> None:
@@ -78,9 +93,8 @@ class ComfyClient:
     def queue(self, prompt: dict) -> str:
         """Queue an API prompt and return its id. Raises PromptRejected if any node of it is invalid."""
         if self._socket is None:
-            # Messages go only to who is connected when they are sent.
-            address = self.url.replace("http", "ws", 1)
-            self._socket = WebSocket(f"{address}/ws?clientId={self.client_id}")
+            # The server sends messages only to clients that are connected at that moment.
+            self._socket = connect(f"{self.url.replace('http', 'ws', 1)}/ws?clientId={self.client_id}")
         try:
             answer = self._json("/prompt", {"prompt": prompt, "client_id": self.client_id})
         except HTTPError as error:
@@ -90,7 +104,7 @@ class ComfyClient:
             raise PromptRejected(answer)
         return answer["prompt_id"]
 
-    def wait(self, prompt_id: str, on_event: Callable[[str, dict], None] | None = None, timeout: float = 600.0) -> dict:
+    def wait(self, prompt_id: str, on_event: OnEvent | None = None, timeout: float = 600.0) -> dict:
         """Wait until a prompt is done and return its history entry (`outputs`, `status`).
 
         `on_event` receives the type and data of every message about this prompt as it arrives: execution_start,
@@ -99,22 +113,22 @@ class ComfyClient:
         """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            # The history decides: it stays right where a message was lost, and is asked again after each silence.
+            # The history decides: messages can get lost, so it is asked again after each silence.
             if not self._hear(prompt_id, on_event):
                 entry = self._json(f"/history/{prompt_id}").get(prompt_id)
                 if entry is not None:
                     return self._successful(entry)
         raise TimeoutError(f"Prompt {prompt_id} was not done after {timeout:.0f} s")
 
-    def run(self, prompt: dict, on_event: Callable[[str, dict], None] | None = None, timeout: float = 600.0) -> dict:
+    def run(self, prompt: dict, on_event: OnEvent | None = None, timeout: float = 600.0) -> dict:
         """Queue a prompt and wait for it."""
         return self.wait(self.queue(prompt), on_event, timeout)
 
     def interrupt(self, prompt_id: str | None = None) -> None:
         """Cancel a prompt, whether it runs or waits in the queue; without an id, whatever runs."""
         if prompt_id is not None:
-            self._post("/queue", {"delete": [prompt_id]})
-        self._post("/interrupt", {"prompt_id": prompt_id} if prompt_id else {})
+            self.request("/queue", {"delete": [prompt_id]})
+        self.request("/interrupt", {"prompt_id": prompt_id} if prompt_id else {})
 
     def images(self, history: dict) -> list[tuple[str, bytes]]:
         """Name and content of every picture that a run has saved."""
@@ -129,24 +143,27 @@ class ComfyClient:
         """The JSON answer of a route."""
         return self._json(path)
 
-    def free(self) -> None:
-        """Have a server with our inspector unload its models and forget cached results; done when this returns.
+    def request(self, path: str, body: dict | None = None) -> bytes:
+        """The answer to a GET of a route, or to a POST of `body` as JSON. Raises HTTPError for an error status."""
+        return self._open(path, body)
 
-        Garbage is collected before: models that go while ComfyUI unloads them end its worker. That hears of the request after a
-        prompt, or while it waits for one. So it gets two: after the first it has heard, and the second begins when it has unloaded.
-        """
+    def free(self) -> None:
+        """Make a server with our inspector pack unload its models and drop cached results; done when this returns."""
+        # The inspector collects garbage: a model that is collected while ComfyUI unloads it ends ComfyUI's worker.
         self.get("/inspector")
-        self._post("/free", {"unload_models": True, "free_memory": True})
+        self.request("/free", {"unload_models": True, "free_memory": True})
+        # The worker reads the request after a prompt or while it waits for one. After the first prompt it has read it,
+        # and it starts on the second only when it has unloaded the models.
         for _ in range(2):
             self.run({"nothing": node("PreviewAny", source="")})
 
-    def _hear(self, prompt_id: str, on_event: Callable[[str, dict], None] | None) -> bool:
-        """Pass on the next message; False after a moment of silence or at the message that the prompt is done."""
+    def _hear(self, prompt_id: str, on_event: OnEvent | None) -> bool:
+        """Pass on the next message; False if the history may have news: after a silence, or when the prompt is done."""
         if self._socket is None:
-            time.sleep(0.25)
+            time.sleep(0.05)
             return False
         try:
-            message = self._socket.receive(timeout=0.5)
+            message = receive(self._socket, timeout=0.5)
         except ConnectionError:
             self.close()
             return False
@@ -177,11 +194,33 @@ class ComfyClient:
     def _json(self, path: str, body: dict | bytes | None = None, kind: str = "application/json") -> dict:
         return json.loads(self._open(path, body, kind))
 
-    def _post(self, path: str, body: dict) -> None:
-        self._open(path, body)
-
     def _open(self, path: str, body: dict | bytes | None = None, kind: str = "application/json") -> bytes:
         data = json.dumps(body).encode() if isinstance(body, dict) else body
         request = Request(self.url + path, data, {"Content-Type": kind} if data is not None else {})
         with self._opener.open(request, timeout=60) as answer:
             return answer.read()
+
+
+def connect(url: str, timeout: float = 30.0) -> websocket.WebSocket:
+    """Open a WebSocket to `ws://host:port/path`. Raises ConnectionError if the server refuses it."""
+    try:
+        return websocket.create_connection(url, timeout, http_no_proxy=[urlsplit(url).hostname])
+    except websocket.WebSocketException as error:
+        raise ConnectionError(f"{url} refused the WebSocket: {error}") from error
+
+
+def receive(socket: websocket.WebSocket, timeout: float) -> str | bytes | None:
+    """The next message, text as str and binary as bytes; None if none is complete within `timeout` seconds.
+
+    Raises ConnectionError if the server closes the connection.
+    """
+    socket.settimeout(timeout)
+    try:
+        opcode, content = socket.recv_data()
+    except websocket.WebSocketTimeoutException:
+        return None
+    except websocket.WebSocketException as error:
+        raise ConnectionError(f"the WebSocket broke: {error}") from error
+    if opcode == websocket.ABNF.OPCODE_CLOSE:
+        raise ConnectionError("the server closed the WebSocket")
+    return content.decode() if opcode == websocket.ABNF.OPCODE_TEXT else content

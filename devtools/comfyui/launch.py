@@ -2,7 +2,8 @@
 
     python launch.py <ComfyUI folder> [ComfyUI arguments ...]
 
-ComfyUI imports both at start, for nodes that neither this pack nor its tests use. Where they import, nothing here acts.
+ComfyUI imports both at start, for nodes that neither this pack nor its tests use. Where both import, this changes
+nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ import runpy
 import sys
 import threading
 from pathlib import Path
+
+
+def accept_torchvision() -> None:
+    """Let this process import a torchvision whose compiled part does not fit its torch."""
+    sys.meta_path.insert(0, TorchvisionOperators())
 
 
 class TorchvisionOperators(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -71,9 +77,9 @@ def prepare(comfyui: Path, arguments: list[str]) -> None:
     """Set up this process as if it had been started as ComfyUI's main.py with those arguments."""
     # ComfyUI's `nodes`, `utils` and `server` must be found before any module of the same name.
     sys.path[0] = str(comfyui)
-    # Last in line: a torchaudio that is installed is found before the stand-in.
-    sys.path.append(str(Path(__file__).resolve().parent / "stand_in"))
-    sys.meta_path.insert(0, TorchvisionOperators())
+    # Last in line: a torchaudio that is installed is found first.
+    sys.path.append(str(Path(__file__).resolve().parent / "shims"))
+    accept_torchvision()
     sys.argv = [str(comfyui / "main.py"), *arguments]
     os.chdir(comfyui)
 

@@ -1,4 +1,4 @@
-"""Find and change nodes of an API prompt by their class, so that nobody depends on the ids in a workflow file."""
+"""Build API prompts, and find their nodes by class instead of by the ids in a workflow file."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def inputs_of(prompt: dict, class_type: str) -> dict:
 def node(class_type: str, **inputs) -> dict:
     """A node of an API prompt."""
     return {"class_type": class_type, "inputs": inputs}
+
+
+def titled(title: str, class_type: str, **inputs) -> dict:
+    """A node of an API prompt with a title, for messages about it."""
+    return node(class_type, **inputs) | {"_meta": {"title": title}}
 
 
 def ksampler(**changes) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from urllib.error import URLError
@@ -30,9 +31,8 @@ class ServerError(Exception):
 class ComfyServer:
     """A ComfyUI server on this machine, from `start()` to `stop()` or within a `with` block.
 
-    `base` receives models, input, output, temp, user and custom_nodes, so that the ComfyUI folder stays as it is.
-    The only pack that is loaded is `pack`, linked into `base`; without one, those that lie in `base` already.
-    Online nodes are off and nothing is sent anywhere.
+    `base` gets models, input, output, temp, user and custom_nodes, so the ComfyUI folder stays as it is. Only `pack` is
+    loaded, through a link in `base`; with None, the packs that are in `base` already. API nodes are off.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ComfyServer:
     def __exit__(self, *exception) -> None:
         self.stop()
 
-    def start(self, timeout: float = 120.0) -> None:
+    def start(self, timeout: float = 300.0) -> None:
         """Start the server and return once it answers; raises ServerError if it ends, or is silent for `timeout` s."""
         for name in BASE_FOLDERS:
             (self.base / name).mkdir(parents=True, exist_ok=True)
@@ -139,6 +139,12 @@ class ComfyServer:
             except (URLError, ConnectionError, TimeoutError):
                 time.sleep(0.2)
         raise ServerError(f"ComfyUI did not answer within {timeout:.0f} s. The end of {self.log}:\n{self.log_tail()}")
+
+
+def prepared_host() -> tuple[Path, Path] | None:
+    """The folder of the ComfyUI that devtools/environment.py has prepared, and its Python; None without one."""
+    folder = os.environ.get("FLOWINONE_COMFYUI")
+    return (Path(folder), Path(os.environ.get("FLOWINONE_COMFYUI_PYTHON", sys.executable))) if folder else None
 
 
 def free_port() -> int:

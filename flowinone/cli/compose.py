@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from ..files import STANDARD_STREAM, write_output
 from ..prompts import TASKS, GradientCanvas, PhotoCanvas, SolidCanvas, VisualPrompt, dumps, tasks
@@ -89,7 +90,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     task.add_argument(
         "--stroke", type=points, action="append", metavar="POINTS", help='doodle\'s line: "x,y x,y …"; repeatable'
     )
-    task.add_argument("--fit", choices=list(Fit.__args__), help="how the photo becomes square (default: crop)")
+    task.add_argument("--fit", choices=get_args(Fit), help="how the photo becomes square (default: crop)")
     task.add_argument("--color", help="colour of the marks: #rrggbb or a CSS name")
     task.add_argument(
         "--canvas",

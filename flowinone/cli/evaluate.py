@@ -55,12 +55,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from ..evaluation.evaluate import evaluate
-    from ..evaluation.metrics import Setting
+    from ..evaluation.metrics import EvaluationSettings
     from ..evaluation.runner import checked_tasks
     from ..toy import SCENE_TASKS
 
     tasks = checked_tasks(options.tasks or SCENE_TASKS)
-    setting = Setting(**dataclasses.asdict(sampling_settings(options)))
+    settings = EvaluationSettings(**dataclasses.asdict(sampling_settings(options)))
     pipeline = pipeline_of(options)
     try:
         written = evaluate(
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
             shlex.join(["flowinone", *options.given]),
             tasks,
             options.count,
-            setting,
+            settings,
             options.variant_count,
             seed=options.seed,
             batch_size=options.batch_size,

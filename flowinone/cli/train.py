@@ -6,8 +6,8 @@ import sys
 from .argument_types import file_path
 
 DESCRIPTION = (
-    "Train as a YAML file configures it; its fields are those of flowinone.training.config.TrainingConfig. A run that "
-    "was stopped resumes from its last saved state. On several GPUs: accelerate launch -m flowinone train …"
+    "Train as a YAML file configures it; its fields are those of flowinone.training.run_config.TrainingConfig. A run "
+    "that was stopped resumes from its last saved state. On several GPUs: accelerate launch -m flowinone train …"
 )
 
 
@@ -34,17 +34,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import logging
 
-    from ..training.config import read_config
+    from ..toy import SOURCE_NAME, open_scenes
 
-    config = read_config(options.config, options.set)
     try:
         from ..training.loop import train
+        from ..training.run_config import read_config
     except ImportError as error:
         raise ImportError(
             f'{error}; training needs the packages of the train extra: pip install ".[library,train]"'
         ) from error
+    config = read_config(options.config, options.set)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    result = train(config, resume=not options.restart)
+    result = train(config, resume=not options.restart, sources={SOURCE_NAME: open_scenes})
     for file in result.files:
         print(f"written: {file}")
     return 130 if result.stopped else 0

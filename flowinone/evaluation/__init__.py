@@ -1,1 +1,1 @@
-"""Judging what a model answers: made-up scenes, whose right answers are known."""
+"""Evaluation: a model's accuracy on held-out prompts of the toy world, and the reports on it."""

@@ -1,4 +1,4 @@
-"""Examining a model into a folder: what `flowinone evaluate` does."""
+"""Evaluates a model into a folder: what `flowinone evaluate` does."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from .. import __version__
 from ..pipeline import FlowInOnePipeline
 from ..weights.conversion import sha256_of
 from ..weights.weightfile import resolve_files
-from .metrics import Setting
+from .metrics import EvaluationSettings
 from .records import Records
 from .report import RESULTS, write_report
-from .runner import checked_tasks, examine
+from .runner import checked_tasks, run_evaluation
 
 
 def evaluate(
@@ -23,7 +23,7 @@ def evaluate(
     command: str,
     tasks: Sequence[str],
     count: int,
-    setting: Setting,
+    settings: EvaluationSettings,
     variant_count: int,
     *,
     seed: int = 0,
@@ -31,10 +31,10 @@ def evaluate(
     workers: int | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Examine a pipeline as `examine` says, and write the scores into the folder `out`; the paths written.
+    """Evaluate a pipeline like `run_evaluation`, and write the report into the folder `out`; returns the written files.
 
-    `files` are the model's, by part, and `command` is what was typed: both are for the record. A stopped examination
-    goes on where it was. Raises ValueError for a folder that holds another one, unless `overwrite`.
+    `files` are the model's files by part, and `command` is what the user typed; the report names both. An evaluation
+    that was stopped is resumed. Raises ValueError for a folder that holds another one, unless `overwrite`.
     """
     tasks, device = checked_tasks(tasks), pipeline.model.device
     facts = {
@@ -42,11 +42,11 @@ def evaluate(
         "tasks": tasks,
         "count": count,
         "variant count": variant_count,
-        "steps": setting.steps,
-        "guidance": setting.guidance_scale,
-        "solver": setting.solver,
-        "guidance interval": list(setting.guidance_interval),
-        "guidance every": setting.guidance_every,
+        "steps": settings.steps,
+        "guidance": settings.guidance_scale,
+        "solver": settings.solver,
+        "guidance interval": list(settings.guidance_interval),
+        "guidance every": settings.guidance_every,
         "seed": seed,
         "batch size": batch_size,
         "device": device.type,
@@ -54,22 +54,22 @@ def evaluate(
         "version": __version__,
     }
     records = Records(out, facts, overwrite, RESULTS)
-    scores = examine(
+    result = run_evaluation(
         pipeline,
         tasks,
         count,
-        setting,
+        settings,
         variant_count,
         seed=seed,
         batch_size=batch_size,
         workers=workers,
         records=records,
     )
-    return write_report(Path(out), scores, facts, machine(device), command)
+    return write_report(Path(out), result, facts, machine(device), command)
 
 
 def digests(files: Mapping[str, str | Path]) -> dict[str, dict[str, str]]:
-    """The SHA-256 of a model's files by name, by part; a part can be several files, or a folder of a saved pipeline."""
+    """The SHA-256 of each file by name, by part. A part can be several files, or the folder of a saved pipeline."""
     return {
         part: {name: sha256_of(file, lambda done: None) for name, file in _files(Path(path)).items()}
         for part, path in files.items()
@@ -84,7 +84,7 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def machine(device: torch.device) -> dict[str, str | int]:
-    """What an examination runs on."""
+    """What the evaluation runs on: hardware and versions."""
     facts = {"system": f"{platform.system()} {platform.machine()}", "CPU": _cpu(), "threads": torch.get_num_threads()}
     if device.type == "cuda":
         facts["GPU"] = torch.cuda.get_device_name(device)

@@ -1,4 +1,4 @@
-"""Processes that draw the prompts of an examination and judge the answers; they import no torch."""
+"""Processes that render an evaluation's prompts and judge the answers. They import no torch."""
 
 import multiprocessing
 import os
@@ -13,38 +13,40 @@ from ..interrupts import interrupts_held
 from ..prompts.spec import Task
 from ..toy import Verdict, example, judge
 
-_MOST = 16
-"""Processes that are started unasked; so many keep up with any model."""
+_MOST_WORKERS = 16
+"""By default; this many keep up with any model."""
 
 
-class Examiners:
-    """Draw held-out prompts and judge answers in `workers` processes (None: one per core, 16 at most; 0: in this one).
+class JudgePool:
+    """Renders held-out prompts and judges answers in other processes.
 
-    For a `with` block, whose end ends them; a script keeps it behind `if __name__ == "__main__"`, since they import it.
+    `workers` None means one process per core, at most 16, and 0 this process. Use it in a `with` block, which ends the
+    processes. They import the main module, so a script needs `if __name__ == "__main__"`.
     """
 
     def __init__(self, workers: int | None = None):
         self._pool = None
         if workers != 0:
-            # Started, not forked: the same on every system, and nothing of this process is in the way.
+            # Spawned, which works the same on every system, and copies nothing of this process.
             context = multiprocessing.get_context("spawn")
             ignore = (signal.SIGINT, signal.SIG_IGN)
-            self._pool = ProcessPoolExecutor(workers or min(os.cpu_count() or 1, _MOST), context, signal.signal, ignore)
+            workers = workers or min(os.cpu_count() or 1, _MOST_WORKERS)
+            self._pool = ProcessPoolExecutor(workers, context, signal.signal, ignore)
 
-    def __enter__(self) -> "Examiners":
+    def __enter__(self) -> "JudgePool":
         return self
 
     def __exit__(self, *exception) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def draw(self, task: Task, numbers: Sequence[int], side: int, prompt_side: int) -> list[Future]:
-        """For each example's number its prompt's picture, `prompt_side` wide, and whether the dual path is off."""
-        return [self._submit(_drawn, task, number, side, prompt_side) for number in numbers]
+    def render(self, task: Task, seeds: Sequence[int], size: int, prompt_size: int) -> list[Future]:
+        """For each example's seed the prompt picture, `prompt_size` pixels wide, and its bypass."""
+        return [self._submit(_render, task, seed, size, prompt_size) for seed in seeds]
 
-    def judge(self, task: Task, numbers: Sequence[int], pictures: Sequence[Image.Image]) -> list[Future]:
-        """The `Verdict` of each picture as the answer to the example of that number."""
-        return [self._submit(_judged, task, number, picture) for number, picture in zip(numbers, pictures)]
+    def judge(self, task: Task, seeds: Sequence[int], pictures: Sequence[Image.Image]) -> list[Future]:
+        """The `Verdict` on each picture as the answer to the example of that seed."""
+        return [self._submit(_judge, task, seed, picture) for seed, picture in zip(seeds, pictures)]
 
     def _submit(self, function: Callable, *arguments) -> Future:
         if self._pool is None:
@@ -56,17 +58,17 @@ class Examiners:
 
 
 def results(futures: Sequence[Future]) -> list:
-    """What the futures hold, in order. Raises OSError if a process has ended early."""
+    """The results of futures, in order. Raises OSError if a process has ended early."""
     try:
         return [future.result() for future in futures]
     except BrokenProcessPool:
-        raise OSError("a judging process ended early, perhaps for want of memory; use fewer --workers") from None
+        raise OSError("a judging process ended early, possibly out of memory; use fewer --workers") from None
 
 
-def _drawn(task: Task, number: int, side: int, prompt_side: int) -> tuple[Image.Image, bool]:
-    made = example(task, number, side, held_out=True, prompt_size=prompt_side)
-    return made.input, made.prompt.bypass
+def _render(task: Task, seed: int, size: int, prompt_size: int) -> tuple[Image.Image, bool]:
+    made = example(task, seed, size, held_out=True, prompt_size=prompt_size)
+    return made.input, made.bypass
 
 
-def _judged(task: Task, number: int, picture: Image.Image) -> Verdict:
-    return judge(example(task, number, held_out=True), picture)
+def _judge(task: Task, seed: int, picture: Image.Image) -> Verdict:
+    return judge(example(task, seed, held_out=True), picture)

@@ -1,131 +1,107 @@
-"""What an examination gives: the faults of every answer, and shares of right ones with their intervals."""
+"""What an evaluation measures: the verdict on every answer, accuracies with their intervals, costs."""
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Mapping
 
 from PIL import Image
+from scipy.stats import binomtest
 
 from ..prompts.spec import Task
-from ..sampling import Guidance, check_solver
+from ..sampling import SamplerSettings
 from ..toy import Verdict
 
-_Z = 1.959964
-"""Standard deviations, either way, that hold 95 % of a normal distribution."""
-
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
-    """How answers are made, as `FlowInOnePipeline.__call__` has it; `bypass` turns the dual path off for all, else each
-    prompt decides."""
+class EvaluationSettings(SamplerSettings):
+    """How answers are sampled. `bypass` turns the dual path off for all prompts; otherwise each prompt decides."""
 
-    steps: int = 50
-    guidance_scale: float = 7.0
-    solver: str = "euler"
     bypass: bool = False
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    guidance_every: int = 1
-
-    def __post_init__(self):
-        check_solver(self.solver, self.steps)
-        if not math.isfinite(self.guidance_scale):
-            raise ValueError(f"the guidance scale is {self.guidance_scale}; it must be a number")
-        self.guidance  # noqa: B018 - it complains of an interval that is none
-
-    @property
-    def guidance(self) -> Guidance:
-        return Guidance(self.guidance_scale, self.guidance_interval, self.guidance_every)
 
     def __str__(self) -> str:
-        steps = "" if self.solver == "dopri5" else f", {self.steps} step{'s' * (self.steps > 1)}"
-        first, last = self.guidance_interval
-        where = f" at {first:g} to {last:g}" * (self.guidance_interval != (0, 1)) + f", every {self.guidance_every}" * (
-            self.guidance_every > 1
-        )
-        return f"{self.solver}{steps}, guidance {self.guidance_scale:g}{where}{', dual path off' * self.bypass}"
+        return f"{super().__str__()}{', dual path off' if self.bypass else ''}"
 
 
 @dataclasses.dataclass(frozen=True)
-class Score:
-    """How many answers are right."""
+class Accuracy:
+    """How many of `count` answers are correct; `count` is at least 1."""
 
-    right: int
+    correct: int
     count: int
 
     @property
-    def share(self) -> float:
-        return self.right / self.count
+    def value(self) -> float:
+        return self.correct / self.count
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the share."""
-        spread = _Z**2 / self.count
-        middle = (self.share + spread / 2) / (1 + spread)
-        reach = _Z / (1 + spread) * math.sqrt((self.share * (1 - self.share) + spread / 4) / self.count)
-        return max(middle - reach, 0.0), min(middle + reach, 1.0)
+        """Wilson's 95 % confidence interval."""
+        low, high = binomtest(self.correct, self.count).proportion_ci(0.95, method="wilson")
+        return float(low), float(high)
 
 
 @dataclasses.dataclass(frozen=True)
-class Marks:
-    """The judgements of a model's answers to one task's prompts, in order.
+class Metrics:
+    """The metrics of a model's answers to one task's prompts, whose `verdicts` are in order.
 
-    `evaluations` of the velocity and `runs` of the network (with guidance two make one) a picture; seconds a picture, for `encoding` its prompt (0 if that was done before)
-    and for `making` it. `wrong` are the first wrong pictures, by place in `judgements`.
+    The others are means per picture: `evaluations` of the velocity (NFE), `forward_passes` of the network (two per
+    evaluation with guidance), and seconds, `encode_seconds` for the prompt (0 if it was encoded before) and
+    `sample_seconds` for sampling and decoding. `failures` are the first incorrect pictures, by index in `verdicts`.
     """
 
-    judgements: tuple[Verdict, ...]
+    verdicts: tuple[Verdict, ...]
     evaluations: float
-    runs: float
-    encoding: float
-    making: float
-    wrong: Mapping[int, Image.Image] = dataclasses.field(default_factory=dict)
+    forward_passes: float
+    encode_seconds: float
+    sample_seconds: float
+    failures: Mapping[int, Image.Image] = dataclasses.field(default_factory=dict)
 
     @property
-    def score(self) -> Score:
-        return Score(sum(judgement.correct for judgement in self.judgements), len(self.judgements))
+    def accuracy(self) -> Accuracy:
+        return Accuracy(sum(verdict.correct for verdict in self.verdicts), len(self.verdicts))
 
     @property
-    def kinds(self) -> dict[str, int]:
-        """How many answers have faults of a kind; one answer can have several."""
-        return dict(Counter(kind for judgement in self.judgements for kind in sorted(set(judgement.kinds))))
+    def fault_counts(self) -> dict[str, int]:
+        """How many answers have a fault of each kind; one answer can have several."""
+        return dict(Counter(kind for verdict in self.verdicts for kind in sorted(set(verdict.kinds))))
 
-    def first(self, count: int) -> "Marks":
-        return dataclasses.replace(self, judgements=self.judgements[:count])
+    def first(self, count: int) -> "Metrics":
+        """With the verdicts on the first prompts alone."""
+        return dataclasses.replace(self, verdicts=self.verdicts[:count])
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A setting's marks by task."""
+    """Settings, and their metrics by task."""
 
     name: str
-    setting: Setting
-    marks: Mapping[Task, Marks]
+    settings: EvaluationSettings
+    metrics: Mapping[Task, Metrics]
 
     @property
-    def score(self) -> Score:
-        """Of all tasks together."""
-        scores = [marks.score for marks in self.marks.values()]
-        return Score(sum(score.right for score in scores), sum(score.count for score in scores))
+    def accuracy(self) -> Accuracy:
+        """On all tasks together."""
+        accuracies = [metrics.accuracy for metrics in self.metrics.values()]
+        return Accuracy(sum(one.correct for one in accuracies), sum(one.count for one in accuracies))
 
     @property
     def evaluations(self) -> float:
         return self._mean("evaluations")
 
     @property
-    def runs(self) -> float:
-        return self._mean("runs")
+    def forward_passes(self) -> float:
+        return self._mean("forward_passes")
 
     @property
-    def encoding(self) -> float:
-        return self._mean("encoding")
+    def encode_seconds(self) -> float:
+        return self._mean("encode_seconds")
 
     @property
-    def making(self) -> float:
-        return self._mean("making")
+    def sample_seconds(self) -> float:
+        return self._mean("sample_seconds")
 
     def first(self, count: int) -> "Variant":
-        return dataclasses.replace(self, marks={task: marks.first(count) for task, marks in self.marks.items()})
+        return dataclasses.replace(self, metrics={task: one.first(count) for task, one in self.metrics.items()})
 
     def _mean(self, name: str) -> float:
-        return sum(getattr(marks, name) for marks in self.marks.values()) / len(self.marks)
+        return sum(getattr(metrics, name) for metrics in self.metrics.values()) / len(self.metrics)

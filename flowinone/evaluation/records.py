@@ -1,4 +1,4 @@
-"""An examination's marks on disk, task by task: whole or not there at all."""
+"""The metrics of an unfinished evaluation on disk, a file per variant and task, so that it can be resumed."""
 
 import json
 import os
@@ -10,31 +10,31 @@ from PIL import Image
 from ..files import write_output
 from ..prompts.spec import Task
 from ..toy import Fault, Verdict
-from .metrics import Marks
+from .metrics import Metrics
 
-_OTHERWISE = "choose another --out, or replace it with --overwrite"
-_ANEW = "delete it, and its part is done anew"
+_CHOOSE_OTHER = "choose another --out, or replace it with --overwrite"
+_DELETE = "delete it, and the next run computes it again"
 
 
 class Records:
-    """The marks of an examination in a folder, for a stopped one to go on from.
+    """The metrics that an evaluation has in a folder so far.
 
-    `facts` (for JSON) say which examination it is. Raises ValueError for a folder that has another one's, or marks or
-    `results` (file names) of nobody knows which, unless `overwrite`, which removes the marks.
+    `facts` (for JSON) identify the evaluation. Raises ValueError if the folder holds another one, or if it holds
+    metrics or `results` (file names) without facts; `overwrite` removes the metrics instead.
     """
 
     def __init__(self, folder: str | os.PathLike, facts: Mapping, overwrite: bool = False, results: Sequence[str] = ()):
         self.folder = Path(folder, "marks")
         self._facts = json.loads(json.dumps(facts))
-        marks = [file for kind in ("*.*.json", "*.*.*.png") for file in sorted(self.folder.glob(kind))]
-        there = marks + [file for name in results if (file := Path(folder, name)).exists()]
+        files = [file for kind in ("*.*.json", "*.*.*.png") for file in sorted(self.folder.glob(kind))]
+        existing = files + [file for name in results if (file := Path(folder, name)).exists()]
         if overwrite:
-            for file in marks:
+            for file in files:
                 file.unlink()
         elif self._settings.is_file():
-            self._check(_read(self._settings, _OTHERWISE))
-        elif there:
-            raise ValueError(f"{there[0]} exists; {_OTHERWISE}")
+            self._check(_read(self._settings, _CHOOSE_OTHER))
+        elif existing:
+            raise ValueError(f"{existing[0]} exists; {_CHOOSE_OTHER}")
         self.folder.mkdir(parents=True, exist_ok=True)
         write_output(json.dumps(self._facts, indent=1).encode(), str(self._settings))
 
@@ -46,46 +46,47 @@ class Records:
         for name in sorted(found.keys() | self._facts.keys()):
             then, now = found.get(name), self._facts.get(name)
             if then != now:
-                held = f"{self.folder.parent} holds an examination with {name} {_short(then)}"
-                raise ValueError(f"{held}, and this one has {_short(now)}; {_OTHERWISE}")
+                held = f"{self.folder.parent} holds an evaluation with {name} {_short(then)}"
+                raise ValueError(f"{held}, and this one has {_short(now)}; {_CHOOSE_OTHER}")
 
     def has(self, name: str, task: Task) -> bool:
         return self._file(name, task).is_file()
 
-    def read(self, name: str, task: Task) -> Marks:
-        """A variant's marks of a task, which are there. Raises ValueError for damaged ones."""
+    def read(self, name: str, task: Task) -> Metrics:
+        """A variant's metrics of a task. Raises ValueError for a damaged file."""
         file = self._file(name, task)
-        stored = _read(file, _ANEW)
+        stored = _read(file, _DELETE)
         try:
-            judgements = tuple(
+            verdicts = tuple(
                 Verdict(tuple(Fault(kind, reason) for kind, reason in faults)) for faults in stored["faults"]
             )
-            wrong = {}
-            for place in stored["wrong"]:
-                with Image.open(self._picture(name, task, place)) as picture:
-                    wrong[place] = picture.convert("RGB")
-            return Marks(judgements, stored["evaluations"], stored["runs"], stored["encoding"], stored["making"], wrong)
+            failures = {}
+            for index in stored["wrong"]:
+                with Image.open(self._picture(name, task, index)) as picture:
+                    failures[index] = picture.convert("RGB")
+            costs = (stored[key] for key in ("evaluations", "runs", "encoding", "making"))
+            return Metrics(verdicts, *costs, failures)
         except (KeyError, TypeError, ValueError, OSError) as error:
-            raise ValueError(f"{file} cannot be used ({error}); {_ANEW}") from None
+            raise ValueError(f"{file} cannot be used ({error}); {_DELETE}") from None
 
-    def write(self, name: str, task: Task, marks: Marks) -> None:
-        for place, picture in marks.wrong.items():
-            picture.save(self._picture(name, task, place))
+    def write(self, name: str, task: Task, metrics: Metrics) -> None:
+        for index, picture in metrics.failures.items():
+            picture.save(self._picture(name, task, index))
         stored = {
-            "evaluations": marks.evaluations,
-            "runs": marks.runs,
-            "encoding": marks.encoding,
-            "making": marks.making,
-            "wrong": list(marks.wrong),
-            "faults": [judgement.faults for judgement in marks.judgements],
+            "evaluations": metrics.evaluations,
+            "runs": metrics.forward_passes,
+            "encoding": metrics.encode_seconds,
+            "making": metrics.sample_seconds,
+            "wrong": list(metrics.failures),
+            "faults": [verdict.faults for verdict in metrics.verdicts],
         }
         write_output(json.dumps(stored).encode(), str(self._file(name, task)))
 
     def _file(self, name: str, task: Task) -> Path:
         return self.folder / f"{name.replace(' ', '-')}.{task}.json"
 
-    def _picture(self, name: str, task: Task, place: int) -> Path:
-        return self.folder / f"{name.replace(' ', '-')}.{task}.{place}.png"
+    def _picture(self, name: str, task: Task, index: int) -> Path:
+        return self.folder / f"{name.replace(' ', '-')}.{task}.{index}.png"
 
 
 def _read(file: Path, remedy: str) -> dict:

@@ -41,5 +41,5 @@ class Condition:
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Condition":
         """On `device`, the image latent in `dtype`, the flags as bool."""
-        flags = (flag.to(device, torch.bool) for flag in (self.null, self.bypass))
-        return Condition(self.image_latent.to(device, dtype), *flags, self.dual)
+        null, bypass = self.null.to(device, torch.bool), self.bypass.to(device, torch.bool)
+        return Condition(self.image_latent.to(device, dtype), null, bypass, self.dual)

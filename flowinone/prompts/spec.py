@@ -18,6 +18,7 @@ from .checks import (
     MAX_MARKS,
     MAX_POINTS,
     MAX_STROKES,
+    Area,
     Point,
     PromptError,
     check_area,
@@ -49,6 +50,10 @@ Task = Literal[
 Face = Literal["serif", "sans", "comic", "mono", "condensed"]
 Align = Literal["left", "center", "right"]
 Fit = Literal["crop", "letterbox", "stretch"]
+Direction = Literal["vertical", "horizontal"]
+Role = Literal["caption", "label", "instruction"]
+VerticalAlign = Literal["top", "middle", "bottom"]
+Brush = Literal["multiline", "round"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,12 +100,12 @@ class GradientCanvas:
 
     start: str = "#8ec5fc"
     end: str = "#e0c3fc"
-    direction: Literal["vertical", "horizontal"] = "vertical"
+    direction: Direction = "vertical"
 
     def __post_init__(self):
         check_color("start", self.start)
         check_color("end", self.end)
-        check_choice("direction", self.direction, Literal["vertical", "horizontal"])
+        check_choice("direction", self.direction, Direction)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,23 +125,23 @@ class Text:
     """Text in `area` (left, top, right, bottom), at its top, middle or bottom."""
 
     text: str
-    area: tuple[float, float, float, float] = (0.04, 0.72, 0.96, 0.96)
-    role: Literal["caption", "label", "instruction"] = "instruction"
-    valign: Literal["top", "middle", "bottom"] = "bottom"
+    area: Area = (0.04, 0.72, 0.96, 0.96)
+    role: Role = "instruction"
+    valign: VerticalAlign = "bottom"
     style: TextStyle = TextStyle()
 
     def __post_init__(self):
         check_text("text", self.text)
         check_area("area", self.area)
-        check_choice("role", self.role, Literal["caption", "label", "instruction"])
-        check_choice("valign", self.valign, Literal["top", "middle", "bottom"])
+        check_choice("role", self.role, Role)
+        check_choice("valign", self.valign, VerticalAlign)
 
 
 @dataclasses.dataclass(frozen=True)
 class Box:
     """An unfilled box around `area` (left, top, right, bottom), its label just above; an empty one is not drawn."""
 
-    area: tuple[float, float, float, float]
+    area: Area
     label: str = ""
     color: str = "#ff0000"
     width: float = 3
@@ -256,13 +261,13 @@ class Stroke:
     """A line of a doodle: in the trained `multiline` brush, parallel black and white lines, or `round`, in `color`."""
 
     points: tuple[Point, ...]
-    brush: Literal["multiline", "round"] = "multiline"
+    brush: Brush = "multiline"
     width: float = 9
     color: str = "#000000"
 
     def __post_init__(self):
         check_points("points", self.points)
-        check_choice("brush", self.brush, Literal["multiline", "round"])
+        check_choice("brush", self.brush, Brush)
         check_number("width", self.width, 0.5, 128)
         check_color("color", self.color)
 

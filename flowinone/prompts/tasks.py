@@ -8,7 +8,6 @@ PromptError, which names the argument.
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from .checks import Area, Point, PromptError, check_text
 from .spec import (
@@ -20,12 +19,14 @@ from .spec import (
     Mark,
     MarkerArrow,
     PhotoCanvas,
+    Role,
     SolidCanvas,
     Stroke,
     Task,
     Text,
     TextStyle,
     Trajectory,
+    VerticalAlign,
     VisualPrompt,
     Wind,
 )
@@ -65,8 +66,8 @@ class TaskInfo:
     instruction: str = ""
     """The trained wording; empty if users write their own."""
     area: Area = (0.05, 0.7, 0.95, 0.97)
-    valign: Literal["top", "middle", "bottom"] = "bottom"
-    role: Literal["caption", "label", "instruction"] = "instruction"
+    valign: VerticalAlign = "bottom"
+    role: Role = "instruction"
     bypass: bool = False
     """Whether the model's dual path is bypassed."""
 

@@ -1,9 +1,9 @@
 """The judge: whether a picture is a correct answer to a prompt of the toy world, from the picture alone.
 
-The judge estimates the background, detects the objects, and compares each one's shape, colour, position and size with
-the answer's. A picture is correct if it shows exactly the answer's objects, within the tolerances below. An edited photo
-must also look the same everywhere else. The tolerances allow for the soft edges of an autoencoder that downsamples three
-times, not for another answer. Textures are not judged.
+The judge estimates the background, detects the objects, and compares the shape, colour, position and size of each with
+the answer's. A picture is correct if it shows exactly the answer's objects, within the tolerances below. An edited
+photo must also look the same everywhere else. The tolerances allow for the soft edges of an autoencoder that
+downsamples three times, not for another answer. Textures are not judged.
 """
 
 import dataclasses

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from ..prompts.spec import Task
 from .examples import SCENE_TASKS, Example, example
 
-PATH_PREFIX = "scenes:"
-"""What a data path begins with that stands for the toy world: `scenes:`, or `scenes:doodle,wind` for some tasks."""
+SOURCE_NAME = "scenes"
+"""What a data path begins with, before a colon, that stands for the toy world: `scenes:`, or `scenes:doodle,wind`."""
 
 
 class SceneSource:
@@ -35,13 +35,16 @@ class SceneSource:
         return example(task, self.seed * len(self) + index, self.size, prompt_size=self.prompt_size)
 
 
-def open_scenes(path: str, seed: int, size: int, prompt_size: int) -> SceneSource:
-    """The source that a data path stands for; it begins with `PATH_PREFIX`, and without tasks it means all.
+def open_scenes(path: str, *, seed: int, image_size: int, vision_size: int) -> SceneSource:
+    """The source for what follows `scenes:` in a data path: tasks, separated by commas; without any, all tasks.
 
-    Answers are `size` pixels wide, prompts `prompt_size`. Raises ValueError for a task without scenes.
+    Answers are `image_size` pixels wide, prompts `vision_size`. Training calls it as a `SourceOpener`. Raises
+    ValueError for a task without scenes.
     """
-    tasks = tuple(filter(None, path.removeprefix(PATH_PREFIX).split(","))) or SCENE_TASKS
+    tasks = tuple(filter(None, path.split(","))) or SCENE_TASKS
     unknown = [task for task in tasks if task not in SCENE_TASKS]
     if unknown:
-        raise ValueError(f"data {path!r}: there are no scenes for {unknown[0]}; choose of {', '.join(SCENE_TASKS)}")
-    return SceneSource(tasks, seed, size, prompt_size)
+        raise ValueError(
+            f"{SOURCE_NAME}:{path}: there are no scenes for {unknown[0]}; choose from {', '.join(SCENE_TASKS)}"
+        )
+    return SceneSource(tasks, seed, image_size, vision_size)

@@ -1,7 +1,7 @@
-"""Pairs drawn and encoded once, for runs that see each of them many times.
+"""A cache of pairs, loaded and encoded once for runs that see each of them many times.
 
-A frozen autoencoder gives the same moments whenever it looks, and pictures cost time to draw or to decode. A cache is a
-folder of arrays, which are mapped, not read: memory holds what a run is looking at.
+It saves decoding or rendering pictures, and the frozen encoders' forward passes. It is a folder of memory-mapped
+arrays, so that memory holds only what a run is reading.
 """
 
 import copy
@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from ..files import write_output
+from ..files import atomic_write
 from ..preprocess import latent_view, vision_view
 from ..vision import VisionEncoder
 from .data import Mixture
@@ -27,15 +27,15 @@ from .data import Mixture
 log = logging.getLogger("flowinone.training")
 
 _PICTURES = ("vision", "image", "target")
-_PART = 256
-"""Pairs that are drawn, or encoded, at a time."""
+_CHUNK = 256
+"""Pairs that are loaded, or encoded, at a time."""
 
 
 class PairCache:
-    """Pairs of a mixture, the first `count` of its numbers, in a folder.
+    """The first `count` pairs of a mixture, in a folder.
 
-    `vision` [N, S, S, 3], `image` and `target` [N, H, H, 3] are bytes, `bypass` [N] bool, `names` the pairs' own;
-    `encode` adds what a frozen encoder makes of them. What is there already is not made again.
+    The arrays are `vision` [N, S, S, 3], `image` and `target` [N, H, H, 3] uint8, and `bypass` [N] bool; `names` are
+    the pairs' names. `encode` adds a frozen encoder's outputs. Existing arrays are reused.
     """
 
     def __init__(self, folder: str | os.PathLike, count: int, vision_size: int, image_size: int):
@@ -48,7 +48,10 @@ class PairCache:
         }
 
     def fill(self, mixture: Mixture, workers: int = 1) -> None:
-        """Draw the pairs. Raises ValueError where the folder holds pairs of other data, of another seed or size, or another number of them."""
+        """Load the pairs, in `workers` processes.
+
+        Raises ValueError if the folder has pairs of other data, of another seed, size or number.
+        """
         marker, described = self.folder / "names.json", self.folder / "drawn.json"
         facts = {"shapes": {name: list(shape) for name, shape in self.shapes.items()}, "pairs": mixture.description}
         if marker.is_file():
@@ -56,36 +59,38 @@ class PairCache:
             differing = [name for name, fact in facts.items() if there.get(name) != fact]
             if differing:
                 raise ValueError(
-                    f"{self.folder} holds pairs that were drawn of something else ({', '.join(differing)}); choose another folder, or delete it"
+                    f"{self.folder} was filled from other data ({', '.join(differing)} differ); "
+                    "choose another folder as cache_folder, or delete it"
                 )
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         described.write_text(json.dumps(facts), encoding="utf-8")
         for name, shape in self.shapes.items():
             np.lib.format.open_memmap(self._file(name), "w+", bool if name == "bypass" else np.uint8, shape)
-        parts = [(self, mixture, start) for start in range(0, self.count, _PART)]
+        parts = [(self, mixture, start) for start in range(0, self.count, _CHUNK)]
         names, began = [], time.monotonic()
         with ProcessPoolExecutor(workers) as pool:
-            for number, (drawn, broken) in enumerate(pool.map(_draw_part, parts)):
+            for number, (drawn, broken) in enumerate(pool.map(_fill_chunk, parts)):
                 names += drawn
                 for met in broken:
                     mixture.report(met)
                 if number % 20 == 0:
-                    log.info("%d of %d pairs drawn in %.0f s", len(names), self.count, time.monotonic() - began)
-        write_output(json.dumps(names).encode(), str(marker))
+                    log.info("%d of %d pairs cached in %.0f s", len(names), self.count, time.monotonic() - began)
+        with atomic_write(marker, "w") as file:
+            json.dump(names, file)
 
     def encode(
         self, name: str, encoder: VisionEncoder | AutoencoderKL, device: torch.device, dtype: torch.dtype
     ) -> None:
-        """Add `{name}_encoded`, in float16: a tower's tokens, or an autoencoder's moments, of the pictures `name`, computed in `dtype`.
+        """Add `{name}_encoded`, in float16: the tower's tokens or the autoencoder's moments of the pictures `name`.
 
-        Nothing is done where the encoder's weights are those of the last time.
+        They are computed on `device` in `dtype`. Does nothing if the encoder's weights are those of the last time.
         """
         done, state = self.folder / f"{name}_encoded.done", _digest(encoder)
         if done.is_file() and done.read_text(encoding="utf-8") == state:
             return
         done.unlink(missing_ok=True)
-        # A copy: the one that is trained or sampled with keeps its precision.
+        # A copy, so that the run's own encoder keeps its precision.
         encoder = copy.deepcopy(encoder).to(device, dtype, memory_format=torch.channels_last)
         run = (
             encoder
@@ -93,9 +98,9 @@ class PairCache:
             else lambda pixels: encoder.encode(pixels).latent_dist.parameters
         )
         pictures, encoded = self[name], None
-        for start in range(0, self.count, _PART):
-            # Bytes [B, H, W, 3] seen as [B, 3, H, W] are in the order of memory that convolutions like.
-            pixels = torch.tensor(pictures[start : start + _PART]).permute(0, 3, 1, 2).to(device)
+        for start in range(0, self.count, _CHUNK):
+            # uint8 [B, H, W, 3] permuted to [B, 3, H, W] is channels_last already.
+            pixels = torch.tensor(pictures[start : start + _CHUNK]).permute(0, 3, 1, 2).to(device)
             with torch.no_grad():
                 part = torch.cat([run((chunk.float() / 127.5 - 1).to(dtype)) for chunk in pixels.split(32)])
             if encoded is None:
@@ -103,13 +108,13 @@ class PairCache:
                     self._file(f"{name}_encoded"), "w+", np.float16, (self.count, *part.shape[1:])
                 )
             encoded[start : start + len(part)] = part.float().cpu().numpy()
-            if start // _PART % 20 == 0:
+            if start // _CHUNK % 20 == 0:
                 log.info("%s: %d of %d encoded", name, start + len(part), self.count)
         encoded.flush()
         done.write_text(state, encoding="utf-8")
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """An array, mapped."""
+        """A memory-mapped array."""
         return np.load(self._file(name), mmap_mode="r")
 
     @property
@@ -126,7 +131,10 @@ class PairCache:
         rank: int = 0,
         world: int = 1,
     ) -> Iterator[dict[str, Tensor]]:
-        """Batches of the steps from `start` on, drawn at random by seed and step alone, with the pictures `encoded` in that form."""
+        """Batches of the steps from `start` on, sampled with replacement by seed, step and rank alone.
+
+        The pictures named in `encoded` are given as `{name}_encoded`.
+        """
         names = [f"{name}_encoded" if name in encoded else name for name in _PICTURES]
         arrays = {name: self[name] for name in (*names, "bypass")}
         for step in range(start, start + steps):
@@ -142,29 +150,22 @@ class PairCache:
         return self.folder / f"{name}.npy"
 
 
-def rows(arrays: Sequence[np.ndarray], numbers: np.ndarray) -> np.ndarray:
-    """The rows of those ascending numbers, where the arrays' rows are counted on from one array to the next."""
-    firsts = np.cumsum([0, *map(len, arrays)])
-    parts = np.split(numbers, np.searchsorted(numbers, firsts[1:-1]))
-    return np.concatenate([array[part - first] for array, part, first in zip(arrays, parts, firsts)])
-
-
 def _digest(encoder: nn.Module) -> str:
     state = hashlib.sha256()
     for name, tensor in sorted(encoder.state_dict().items()):
         if name.startswith(("decoder.", "post_quant_conv.")):
-            continue  # an autoencoder's way back has no say
+            continue  # an autoencoder's decoder doesn't change its moments
         state.update(name.encode())
         state.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return state.hexdigest()
 
 
-def _draw_part(work: tuple[PairCache, Mixture, int]) -> tuple[list[str], list[dict[str, str]]]:
-    """Draw a part of the pairs; their names, and what was wrong, by name, with those met on the way that cannot be used."""
+def _fill_chunk(work: tuple[PairCache, Mixture, int]) -> tuple[list[str], list[dict[str, str]]]:
+    """Load a chunk of the pairs; their names, and the unusable pairs that were replaced, as reasons by name."""
     cache, mixture, start = work
     arrays = {name: np.load(cache._file(name), mmap_mode="r+") for name in cache.shapes}
     names, broken = [], []
-    for number in range(start, min(start + _PART, cache.count)):
+    for number in range(start, min(start + _CHUNK, cache.count)):
         pair, met = mixture.draw(number)
         if met:
             broken.append(met)

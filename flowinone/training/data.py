@@ -1,7 +1,7 @@
-"""What a training run sees at which step: pairs of several sources, drawn by weight and made batches of.
+"""Batches of training pairs: several sources, sampled by weight.
 
-All follows from the seed and a running number, so that a run goes on at any step as if it had never stopped.
-Nothing is flipped or cropped at random: pictures carry text, and places have a meaning.
+Everything follows from a seed and a running number, so that a run resumes at any step as if it had never stopped.
+There is no augmentation: pictures contain text, and positions have a meaning.
 """
 
 import bisect
@@ -20,29 +20,26 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..preprocess import latent_view, vision_view
 from .pairs import BrokenPair, Pair, PairSource
-from .sources import open_source
-
-__all__ = ["BrokenPair", "Mixture", "Pair", "PairSource", "TrainingPictures", "loader", "on_device", "open_source"]
 
 logger = logging.getLogger("flowinone.training")
 
-_PATIENCE = 100
-"""Broken pairs in a row after which something else is wrong, such as a disk that is gone."""
+_MOST_BROKEN = 100
+"""Broken pairs in a row after which something else must be wrong, such as a missing disk."""
 
 
 class Mixture:
-    """Pairs by number: which source, by weight, and which of its pairs follow from seed and number alone.
+    """Sources, sampled by weight: a pair follows from the seed and its number alone.
 
-    `broken` counts, by name, how often a pair was drawn that cannot be used; another of its source takes its place.
-    `description` tells one mixture from another, as JSON can hold it.
+    A pair that cannot be used is replaced by another of its source; `broken` counts such draws by name.
+    `description` identifies the mixture, and is JSON-compatible.
     """
 
     def __init__(self, sources: Sequence[tuple[PairSource, float]], seed: int):
         if not sources:
-            raise ValueError("there are no sources to draw pairs from; name at least one")
+            raise ValueError("there are no sources of pairs; name at least one")
         for source, weight in sources:
             if not 0 < weight < float("inf"):
-                raise ValueError(f"the weight of {source.name} is {weight}; expected a number more than 0")
+                raise ValueError(f"the weight of {source.name} is {weight}; expected a number greater than 0")
             if not len(source):
                 raise ValueError(f"{source.name} holds no pairs")
         self.sources = tuple(source for source, _ in sources)
@@ -53,42 +50,42 @@ class Mixture:
         self._ends = [end / sums[-1] for end in sums[:-1]]
 
     def pair(self, number: int) -> Pair:
-        """`draw`, with a line in the log for each broken pair that is new."""
+        """The pair of `draw`; newly found broken pairs are logged."""
         pair, broken = self.draw(number)
         self.report(broken)
         return pair
 
     def draw(self, number: int) -> tuple[Pair, dict[str, str]]:
-        """The pair of a number, and what was wrong with those drawn before it, by name.
+        """The pair of a number, and the broken pairs that it replaces: reasons by name.
 
-        Raises ValueError if one broken pair follows another, without end.
+        Raises ValueError if too many pairs in a row are broken.
         """
-        # Neighbouring keys of Philox share nothing, and its raw bits are the same in every version of numpy.
+        # Philox streams of neighbouring keys are independent, and its raw bits are the same in every version of numpy.
         random = np.random.Philox(key=np.array([self.seed % 2**64, number], dtype=np.uint64))
         source = self.sources[bisect.bisect_right(self._ends, (random.random_raw() >> 11) / 2**53)]
         broken = {}
-        for _ in range(_PATIENCE):
+        for _ in range(_MOST_BROKEN):
             try:
                 return source.pair(int(random.random_raw()) * len(source) >> 64), broken
             except BrokenPair as error:
                 broken[error.name] = error.reason
         name, reason = broken.popitem()
-        raise ValueError(f"{_PATIENCE} pairs of {source.name} in a row are broken, one of them {name}: {reason}")
+        raise ValueError(f"{_MOST_BROKEN} pairs of {source.name} in a row are broken, one of them {name}: {reason}")
 
     def report(self, broken: Mapping[str, str]) -> None:
-        """Count broken pairs, and log each when it is new."""
+        """Count broken pairs, and log those that are new."""
         for name, reason in broken.items():
             if name not in self.broken:
                 logger.warning("%s is left out: %s", name, reason)
             self.broken[name] += 1
 
 
-class TrainingPictures(Dataset):
-    """Batches of the steps from `start` on, `steps` of them, for process `rank` of `world`; sizes are squares' sides.
+class BatchDataset(Dataset):
+    """Batches number `start` to `start + steps` of process `rank` of `world`; sizes are sides in pixels.
 
     A batch has `vision` [B, 3, vision_size, vision_size], `image` and `target` [B, 3, image_size, image_size] as uint8,
     `bypass` [B] bool, the `names` of its pairs, and `broken`, the reasons by name of those that could not be used.
-    `on_device` makes pixels of it.
+    `to_device` converts it to pixels.
     """
 
     def __init__(
@@ -133,10 +130,10 @@ def _stacked(pictures: list[Image.Image]) -> Tensor:
     return torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous()
 
 
-def on_device(batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
-    """A batch's tensors on a device, its pictures, which are bytes, as float32 in -1..1, as `preprocess.to_pixels` makes them.
+def to_device(batch: Mapping[str, Any], device: torch.device | str) -> dict[str, Tensor]:
+    """A batch's tensors on a device; uint8 pictures become float32 in -1..1, as with `preprocess.to_pixels`.
 
-    Bytes travel, from the loader's processes to this one and on to the device: they are a quarter of what floats are.
+    They are transferred as uint8, a quarter of the bytes.
     """
     tensors = {name: value.to(device, non_blocking=True) for name, value in batch.items() if isinstance(value, Tensor)}
     return {
@@ -144,20 +141,20 @@ def on_device(batch: Mapping[str, Any], device: torch.device | str) -> dict[str,
     }
 
 
-def loader(pictures: TrainingPictures, workers: int = 0) -> DataLoader:
-    """The batches in order, made by that many processes (0: this one), always the same ones.
+def batch_loader(batches: BatchDataset, workers: int = 0) -> DataLoader:
+    """The batches in order, made by `workers` processes (0: this one).
 
-    Broken pairs are counted and logged here, not in the processes that met them.
+    Broken pairs are counted and logged in this process, whichever met them.
     """
     return _Loader(
-        pictures,
+        batches,
         batch_size=None,
         num_workers=workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=_leave_stopping_to_the_main_process,
+        collate_fn=_identity,
+        worker_init_fn=_ignore_interrupts,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        # Its own, so that making a loader changes nobody's random numbers.
+        # Its own, so that a loader leaves the global random state alone.
         generator=torch.Generator(),
     )
 
@@ -169,10 +166,10 @@ class _Loader(DataLoader):
             yield batch
 
 
-def _as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
+def _identity(batch: dict[str, Any]) -> dict[str, Any]:
     return batch
 
 
-def _leave_stopping_to_the_main_process(worker: int) -> None:
-    # Ctrl-C reaches every process of a terminal, and the main one may want to finish its step.
+def _ignore_interrupts(worker: int) -> None:
+    # Ctrl-C reaches every process of a terminal, and the main one finishes its step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

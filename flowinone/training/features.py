@@ -1,4 +1,7 @@
-"""Features of target pictures for the contrastive term: a SigLIP tower and a head, which the public checkpoint brings as `open_clip*`."""
+"""Features of target pictures for the contrastive term: a SigLIP tower and a head.
+
+The published checkpoint contains them as `open_clip*`.
+"""
 
 from collections.abc import Mapping
 
@@ -11,7 +14,7 @@ from ..model.flowinone_model import check_tensors
 from ..weights.renaming import Renaming
 
 _TRUNK = "open_clip.visual.trunk."
-# open_clip's (timm's) names, then transformers'; fused matrices are taken apart below.
+# open_clip's (timm's) names, then transformers'; fused matrices are split below.
 _SIGLIP = Renaming("""
 patch_embed.proj.*       embeddings.patch_embedding.*
 blocks.#.norm1.*         encoder.layers.#.layer_norm1.*
@@ -26,7 +29,7 @@ attn_pool.mlp.*          head.mlp.*
 
 
 class TargetFeatures(nn.Module):
-    """Pixels [B, 3, H, W] in -1..1 -> features [B, latent values], and the temperature of the contrastive term."""
+    """Pixels [B, 3, H, W] in -1..1 -> features [B, C * h * w], and the temperature of the contrastive term."""
 
     def __init__(self, tower: SiglipVisionModel, head: nn.Module, temperature: Tensor):
         super().__init__()
@@ -35,7 +38,7 @@ class TargetFeatures(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, tensors: Mapping[str, Tensor]) -> "TargetFeatures":
-        """From the public checkpoint's `open_clip.*` and `open_clip_output.*`. Raises ValueError for tensors that are not those."""
+        """From the published `open_clip.*` and `open_clip_output.*`. Raises ValueError if they don't fit."""
         trunk = {name.removeprefix(_TRUNK): tensor for name, tensor in tensors.items() if name.startswith(_TRUNK)}
         tower = _tower(trunk)
         head = OutputHead(
@@ -62,13 +65,13 @@ class TargetFeatures(nn.Module):
         return self.head(pooled), self.temperature
 
     def checkpoint(self) -> dict[str, Tensor]:
-        """What training changes of it, under the checkpoint's names; the tower stays as it was."""
+        """The tensors that training changes, under the checkpoint's names; the tower is frozen."""
         head = {f"open_clip_output.{name}": tensor for name, tensor in self.head.state_dict().items()}
         return head | {"open_clip.logit_scale": self.temperature.detach()}
 
 
 class OutputHead(nn.Module):
-    """Two linear layers with a norm between them: a picture's features in the space of the latents."""
+    """Two linear layers with a norm between them: from a picture's features to the size of its latent."""
 
     def __init__(self, width_in: int, hidden: int, width_out: int):
         super().__init__()
@@ -85,7 +88,8 @@ def _tower(trunk: dict[str, Tensor]) -> SiglipVisionModel:
         patches, positions = trunk["patch_embed.proj.weight"], trunk["pos_embed"]
     except KeyError as error:
         raise ValueError(
-            f"the checkpoint has no {_TRUNK}{error.args[0]}, which the contrastive term needs; train the published file, or set contrastive_weight to 0"
+            f"the checkpoint has no {_TRUNK}{error.args[0]}, which the contrastive term needs; "
+            "train the published file, or set contrastive_weight to 0"
         ) from None
     width, _, patch, _ = patches.shape
     layers = 1 + max(int(name.split(".")[1]) for name in trunk if name.startswith("blocks."))

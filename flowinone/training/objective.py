@@ -1,4 +1,4 @@
-"""The loss of a batch of pairs: from pictures to the number that training lowers."""
+"""The training objective: from a batch of pictures or latents to the loss."""
 
 import dataclasses
 
@@ -15,8 +15,12 @@ from .features import TargetFeatures
 
 
 @dataclasses.dataclass(frozen=True)
-class Chance:
-    """Everything random in the loss of a batch, [B, ...] each."""
+class NoiseDraws:
+    """The random numbers of a batch's loss.
+
+    `times` and `null` are [B], the others [B, C, H, W]: the standard normal noise of the source latent, of the image
+    latent and of the target latent.
+    """
 
     times: Tensor
     source: Tensor
@@ -27,23 +31,24 @@ class Chance:
     @classmethod
     def draw(
         cls, seed: int, number: int, count: int, latent_shape: tuple[int, ...], null_probability: float
-    ) -> "Chance":
-        """What batch `number` of a run with that seed gets: the same after a resume, on every device."""
+    ) -> "NoiseDraws":
+        """Those of batch `number` of a run with that seed: the same after a resume, and on every device."""
         generator = torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
         times = losses.draw_times(count, generator)
         source, image, target = torch.randn(3, count, *latent_shape, generator=generator)
         null = torch.rand(count, generator=generator) < null_probability
-        # One alone would keep its own target, and teach the null branch what it must not know.
+        # A single null sample would keep its own target, and the null branch would learn from the prompt.
         return cls(times, source, image, target, null & (null.sum() > 1))
 
-    def to(self, device: torch.device) -> "Chance":
-        return Chance(*(getattr(self, field.name).to(device) for field in dataclasses.fields(self)))
+    def to(self, device: torch.device) -> "NoiseDraws":
+        return NoiseDraws(*(getattr(self, field.name).to(device) for field in dataclasses.fields(self)))
 
 
 class Objective(nn.Module):
-    """All parts, and the loss that trains those whose parameters ask for gradients (upstream: `FlowMatching.__call__`).
+    """All modules, and the loss that trains their trainable parameters (upstream: `FlowMatching.__call__`).
 
-    `features` serves the contrastive term and may be None, which leaves that out.
+    `features` gives the target features of the contrastive term; None leaves the term out. Distillation subclasses this
+    and overrides `forward`: the loop needs a loss and its terms, no more.
     """
 
     def __init__(
@@ -61,13 +66,14 @@ class Objective(nn.Module):
         self.kl_weight, self.contrastive_weight, self.source_weight = kl_weight, contrastive_weight, source_weight
 
     def forward(
-        self, batch: dict[str, Tensor], chance: Chance, source_only: bool = False
+        self, batch: dict[str, Tensor], draws: NoiseDraws, source_only: bool = False
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and its terms by name, of `vision` [B, 3, S, S], `image` and `target` [B, 3, H, W] pixels and `bypass` [B].
+        """The loss, and its detached terms by name.
 
-        What the frozen parts make of them serves in their place: `vision_encoded`, tokens, and `image_encoded` and
-        `target_encoded`, the autoencoder's moments. With `source_only` the velocity network is left alone, and the prompt
-        encoder learns to guess the target.
+        `batch` has pixels in -1..1, `vision` [B, 3, S, S], `image` and `target` [B, 3, H, W], and `bypass` [B] bool.
+        What frozen encoders make of the pixels may take their place: `vision_encoded` are tokens [B, N, D],
+        `image_encoded` and `target_encoded` the autoencoder's moments [B, 2C, h, w]. With `source_only` the loss is
+        that of latent regression, and the velocity network is not evaluated.
         """
         if "vision_encoded" in batch:
             tokens = batch["vision_encoded"].float()
@@ -77,18 +83,18 @@ class Objective(nn.Module):
         mean, logvar = self.model.encode_prompt(tokens)
         logvar = logvar.clamp(*losses.LOGVAR_RANGE)
         with torch.no_grad():
-            target = self._latents(batch, "target", chance.target)
+            target = self._latents(batch, "target", draws.target)
         kl = self.kl_weight * losses.kl_divergence(mean, logvar).mean()
         if source_only:
             return _summed({"source": losses.source_loss(mean, target), "kl": kl})
 
         terms = {"source": self.source_weight * losses.source_loss(mean, target)} if self.source_weight else {}
-        source = source_latent(mean, logvar, chance.source)
+        source = source_latent(mean, logvar, draws.source)
         with torch.no_grad():
-            image = self._latents(batch, "image", chance.image)
-        target = losses.rotated_targets(target, chance.null)
-        condition = Condition(image, chance.null, batch["bypass"])
-        fine, coarse = self.model.both_velocities(losses.path(source, target, chance.times), chance.times, condition)
+            image = self._latents(batch, "image", draws.image)
+        target = losses.rotated_targets(target, draws.null)
+        condition = Condition(image, draws.null, batch["bypass"])
+        fine, coarse = self.model.both_velocities(losses.path(source, target, draws.times), draws.times, condition)
         velocity = losses.path_velocity(source, target)
         terms |= {"flow": losses.velocity_loss(fine.float(), coarse.float(), velocity), "kl": kl}
         if self.features is not None and self.contrastive_weight:

@@ -16,19 +16,19 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..interrupts import interrupts_held
-from .pairs import TEXT_TO_IMAGE, BrokenPair, StoredPairs, opened
+from .pairs import TEXT_TO_IMAGE, BrokenPair, StoredPairs, decoded
 from .shards import Shard, write_shard
 from .sources import JoinedPairs, find_source
 
 _SLUG = re.compile(r"[^A-Za-z0-9]+")
 _LONGEST_SLUG = 60
 _MOST_PROCESSES = 61
-"""That Windows can wait for."""
+"""Windows can wait for no more."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Packed:
-    """A packing's shards, also those of an earlier run, and what is not in them: names and reasons."""
+class PackingResult:
+    """The shards, including those kept of an earlier run, and the pairs that are not in them, with reasons."""
 
     shards: list[Path]
     left_out: list[tuple[str, str]]
@@ -36,7 +36,7 @@ class Packed:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """The shard to make of the pairs from number `start` up to, not with, `stop`."""
+    """A shard to write, of the pairs from `start` up to, but not including, `stop`."""
 
     target: Path
     start: int
@@ -50,16 +50,16 @@ def pack(
     per_shard: int = 1000,
     workers: int | None = None,
     overwrite: bool = False,
-) -> Packed:
+) -> PackingResult:
     """Write all pairs of `inputs`, as `find_source` takes them, in order into shards `out`/`name`-000000.tar and so on.
 
-    Shards of an earlier run are kept if they hold these pairs, unless `overwrite`, so that a stopped run goes on. The
-    files are the same bytes however many processes (`workers`; None: one per core) write them. A script keeps its call
-    behind `if __name__ == "__main__"`, since the processes import it. Raises ValueError for inputs without pairs and
-    for shards in the way.
+    Shards of an earlier run that contain these pairs are kept, unless `overwrite` is set, so that a stopped run
+    resumes. The files' bytes don't depend on the number of processes (`workers`; None: one per core). A script must
+    call this behind `if __name__ == "__main__"`, since the processes import it. Raises ValueError for inputs without
+    pairs, and for other shards in the way.
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ValueError(f"--name {name} cannot begin a file's name; use letters, digits, - and _")
+        raise ValueError(f"--name {name} cannot start a file name; use letters, digits, - and _")
     source = JoinedPairs(", ".join(inputs), [find_source(path) for path in inputs])
     starts = range(0, len(source), per_shard)
     jobs = [
@@ -77,7 +77,7 @@ def pack(
     with tqdm(total=sum(job.stop - job.start for job in todo), unit="pair", file=sys.stderr) as bar:
         for broken in _in_processes(source, todo, workers, bar) if workers > 1 else _one_by_one(source, todo, bar):
             left_out += broken
-    return Packed([job.target for job in jobs], left_out)
+    return PackingResult([job.target for job in jobs], left_out)
 
 
 def _check_targets(source: JoinedPairs, jobs: list[_Job], out: str, name: str) -> None:
@@ -90,7 +90,8 @@ def _check_targets(source: JoinedPairs, jobs: list[_Job], out: str, name: str) -
     for path in sorted(Path(out).glob("*.tar")):
         if shard.fullmatch(path.name) and path.name not in wanted:
             raise ValueError(
-                f"{path} is of another packing and would stay among these; delete it, or choose another --name"
+                f"{path} is left over from another run and would be mixed with these shards; "
+                "delete it, or choose another --name"
             )
 
 
@@ -103,12 +104,14 @@ def _leaves(source: StoredPairs) -> Iterator[StoredPairs]:
 
 
 def _left_out_before(source: StoredPairs, job: _Job) -> list[tuple[str, str]]:
-    """The pairs that an existing shard lacks. Raises ValueError if it holds others."""
+    """The pairs that an existing shard lacks, with reasons. Raises ValueError if it contains others."""
     shard = Shard(str(job.target))
     there = {shard.key(index) for index in range(len(shard))}
     wanted = {_key(source, number): number for number in range(job.start, job.stop)}
     if shard.left_out or not there <= set(wanted):
-        raise ValueError(f"{job.target} exists and holds other pairs; --overwrite replaces it, --name leaves it")
+        raise ValueError(
+            f"{job.target} exists and contains other pairs; --overwrite replaces it, another --name keeps it"
+        )
     return [
         (source.pair_name(number), f"{job.target} was packed without it")
         for key, number in wanted.items()
@@ -117,7 +120,7 @@ def _left_out_before(source: StoredPairs, job: _Job) -> list[tuple[str, str]]:
 
 
 def _key(source: StoredPairs, number: int) -> str:
-    """A name that no other pair has, without the dots at which WebDataset would cut it."""
+    """A unique name for a pair, without dots, at which WebDataset would split it."""
     slug = _SLUG.sub("_", source.key(number)).strip("_")
     return f"{number:08}_{slug}"[: 9 + _LONGEST_SLUG].rstrip("_")
 
@@ -140,7 +143,7 @@ def _pack(source: StoredPairs, job: _Job, step: Callable[[], object]) -> list[tu
 
 def _files(source: StoredPairs, number: int) -> dict[str, bytes]:
     record = source.record(number)
-    pair, (stored_input, stored_output) = opened(record)
+    pair, (stored_input, stored_output) = decoded(record)
     files = {
         "in.png": _png(pair.input, stored_input, record.input),
         "out.png": _png(pair.output, stored_output, record.output),
@@ -150,7 +153,7 @@ def _files(source: StoredPairs, number: int) -> dict[str, bytes]:
 
 
 def _png(picture: Image.Image, stored: Image.Image, content: bytes) -> bytes:
-    """The file itself if it is a PNG that looks the same to every reader."""
+    """The picture as PNG: the stored file itself if it is one that all readers decode to the same pixels."""
     plain = stored.format == "PNG" and stored.mode == "RGB" and stored.size == picture.size
     if plain and stored.tobytes() == picture.tobytes():
         return content
@@ -166,7 +169,7 @@ def _one_by_one(source: StoredPairs, jobs: list[_Job], bar: tqdm) -> Iterator[li
 
 
 def _in_processes(source: StoredPairs, jobs: list[_Job], workers: int, bar: tqdm) -> Iterator[list[tuple[str, str]]]:
-    # Started, not forked: the same on every system, and nothing of this process is in the way.
+    # Spawned, not forked: the same on every system, and without this process's threads and locks.
     context = multiprocessing.get_context("spawn")
     done, stop = context.Value("q", 0), context.Event()
     executor = ProcessPoolExecutor(workers, context, _begin, (source, done, stop))
@@ -182,7 +185,7 @@ def _in_processes(source: StoredPairs, jobs: list[_Job], workers: int, bar: tqdm
         for future in futures:
             yield future.result()
     except BrokenProcessPool:
-        raise OSError("a packing process ended early, perhaps for want of memory; use fewer --workers") from None
+        raise OSError("a packing process was killed, perhaps because memory ran out; use fewer --workers") from None
     finally:
         stop.set()
         executor.shutdown(cancel_futures=True)
@@ -192,13 +195,17 @@ class _Stopped(Exception):
     pass
 
 
+_shared: tuple = ()
+
+
 def _begin(*shared) -> None:
+    global _shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _pack_in_worker.shared = shared
+    _shared = shared
 
 
 def _pack_in_worker(job: _Job) -> list[tuple[str, str]]:
-    source, done, stop = _pack_in_worker.shared
+    source, done, stop = _shared
 
     def step() -> None:
         with done.get_lock():

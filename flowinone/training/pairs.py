@@ -1,4 +1,4 @@
-"""A training pair, a prompt picture and the picture that answers it: as files store it and as training sees it."""
+"""A training pair, a prompt picture and its target picture: as files store it, and as training sees it."""
 
 import abc
 import dataclasses
@@ -15,11 +15,10 @@ from ..prompts.prompt_files import PROMPT_CHUNK, embedded_prompt
 
 TEXT_TO_IMAGE = "t2i"
 TYPES = (TEXT_TO_IMAGE, "c2i")
-"""A pair's possible types (upstream: `scripts/wds_organize/unified_to_tars.py`); the first turns the dual path off."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+"""A pair's types (upstream: `scripts/wds_organize/unified_to_tars.py`); the first turns the dual path off."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 LONGEST_TYPE = 64
-"""Bytes of a type that are looked at."""
+"""Bytes of a type that are read."""
 
 
 class BrokenPair(ValueError):
@@ -35,7 +34,7 @@ class BrokenPair(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A prompt and its answer as RGB pictures of any sizes; `bypass` is whether the model's dual path is off."""
+    """A prompt and its target as RGB pictures of any size; `bypass` is whether the model's dual path is off."""
 
     input: Image.Image
     output: Image.Image
@@ -44,7 +43,7 @@ class Pair:
 
 
 class PairSource(Protocol):
-    """Pairs by number. Data loaders copy sources to other processes, so one can be pickled and holds no open files."""
+    """Pairs by number. Data loaders copy sources to other processes: they must be picklable and hold no open files."""
 
     name: str
 
@@ -55,7 +54,7 @@ class PairSource(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class PairRecord:
     """A pair as stored: the bytes of two picture files, and its type if it has one."""
 
     name: str
@@ -65,7 +64,7 @@ class Record:
 
 
 class StoredPairs(abc.ABC):
-    """Pairs on a disk, as two picture files each. `left_out` are files that make no pair: names and reasons."""
+    """Pairs on disk, two picture files each. `left_out` are files that make no pair, with reasons."""
 
     name: str
     left_out: list[tuple[str, str]]
@@ -75,25 +74,25 @@ class StoredPairs(abc.ABC):
 
     @abc.abstractmethod
     def key(self, index: int) -> str:
-        """What the pair is called within its folder or shard, without suffixes."""
+        """The pair's name within its folder or shard, without suffixes."""
 
     @abc.abstractmethod
     def pair_name(self, index: int) -> str:
-        """What the pair is called in messages: where it is."""
+        """The pair's name in messages: where it is."""
 
     @abc.abstractmethod
-    def record(self, index: int) -> Record:
+    def record(self, index: int) -> PairRecord:
         """Raises BrokenPair for one that cannot be read."""
 
     def pair(self, index: int) -> Pair:
-        return opened(self.record(index))[0]
+        return decoded(self.record(index))[0]
 
 
-def opened(record: Record) -> tuple[Pair, tuple[Image.Image, Image.Image]]:
+def decoded(record: PairRecord) -> tuple[Pair, tuple[Image.Image, Image.Image]]:
     """The pair, and both pictures as their files have them. Raises BrokenPair for damaged pictures and unknown types.
 
-    Without a type, the document in the prompt picture decides (`flowinone compose` writes one); without both, the dual
-    path is on.
+    Without a type, the document that `flowinone compose` embeds in the prompt picture says whether the dual path is on;
+    without either, it is on.
     """
     if record.type not in (None, *TYPES):
         raise BrokenPair(record.name, f"its type is {record.type!r}; expected {' or '.join(TYPES)}, or none")
@@ -104,38 +103,38 @@ def opened(record: Record) -> tuple[Pair, tuple[Image.Image, Image.Image]]:
         try:
             prompt = embedded_prompt(stored_input)
         except PromptError as error:
-            reason = f"its input's {PROMPT_CHUNK} cannot be read ({error}); a type does without"
+            reason = f"its input's {PROMPT_CHUNK} chunk cannot be read ({error}); give the pair a type instead"
             raise BrokenPair(record.name, reason) from None
         bypass = prompt is not None and prompt.bypass
     return Pair(input, output, bypass, record.name), (stored_input, stored_output)
 
 
-def _picture(record: Record, part: str) -> tuple[Image.Image, Image.Image]:
+def _picture(record: PairRecord, part: str) -> tuple[Image.Image, Image.Image]:
     content = getattr(record, part)
     if not content:
         raise BrokenPair(record.name, f"its {part} is empty")
     try:
-        # The formats are named because others start programs (EPS) or are no pictures to train on.
+        # Only these formats: others start programs (EPS).
         stored = Image.open(io.BytesIO(content), formats=_FORMATS)
         return as_rgb(stored), stored
     except UnidentifiedImageError:
-        raise BrokenPair(record.name, f"its {part} is no picture ({', '.join(_FORMATS)})") from None
+        raise BrokenPair(record.name, f"its {part} is not a picture ({', '.join(_FORMATS)})") from None
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's readers fail in any way on damaged bytes, which must not end a run of days
+    except Exception as error:  # Pillow raises anything for damaged bytes, and a long run must survive them
         raise BrokenPair(record.name, f"its {part} cannot be read: {error or type(error).__name__}") from None
 
 
 def type_word(content: bytes) -> str | None:
-    """The type that a `type` file says, None for an empty one."""
+    """The type in a `type` file's content, None for an empty one."""
     return content[:LONGEST_TYPE].decode("utf-8", "replace").strip() or None
 
 
-class Texts:
-    """Millions of short texts in two buffers: of little memory, which forked processes share, and quickly pickled."""
+class PackedStrings:
+    """Millions of short strings in two buffers: little memory, shared by forked processes, and quick to pickle."""
 
     def __init__(self, texts: Iterable[str]):
-        # File names can hold halves of characters.
+        # File names can contain lone surrogates.
         encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
         self._joined = b"".join(encoded)
         self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)

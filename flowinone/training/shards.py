@@ -12,19 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from .pairs import LONGEST_TYPE, SUFFIXES, BrokenPair, Record, StoredPairs, Texts, type_word
+from ..files import PICTURE_SUFFIXES, atomic_path
+from .pairs import LONGEST_TYPE, BrokenPair, PackedStrings, PairRecord, StoredPairs, type_word
 
 _MEMBER = re.compile(r"(.+)\.(?:(in|out)(\.\w+)|(type))", re.IGNORECASE)
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
-"""How files of gzip, bzip2, xz and zstandard begin."""
+"""The magic numbers of gzip, bzip2, xz and zstandard."""
 _END = bytes(tarfile.BLOCKSIZE)
 """The block that ends a tar file."""
 
 
 class Shard(StoredPairs):
-    """The pairs of a tar file, in its order. Its headers are gone through once; then a pair is read where it is.
+    """The pairs of a tar file, in its order. Its headers are read once; then a pair is read from its offset.
 
-    Pictures may have any of `SUFFIXES`. A file that is cut off or damaged gives the pairs before that place.
+    Pictures may have any of `files.PICTURE_SUFFIXES`. A truncated or damaged file gives the pairs before the damage.
     """
 
     def __init__(self, path: str):
@@ -42,8 +43,8 @@ class Shard(StoredPairs):
                 whole.append((key, parts))
         if trouble:
             self.left_out.append((path, f"{trouble}; of its pairs, {len(whole)} are used"))
-        self._keys = Texts(key for key, _ in whole)
-        self._types = Texts(parts.get("type") or "" for _, parts in whole)
+        self._keys = PackedStrings(key for key, _ in whole)
+        self._types = PackedStrings(parts.get("type") or "" for _, parts in whole)
         places = [(*parts["in"], *parts["out"]) for _, parts in whole]
         self._places = np.array(places, dtype=np.int64).reshape(-1, 4)
 
@@ -56,12 +57,12 @@ class Shard(StoredPairs):
     def pair_name(self, index: int) -> str:
         return f"{self.name}:{self._keys[index]}"
 
-    def record(self, index: int) -> Record:
+    def record(self, index: int) -> PairRecord:
         name = self.pair_name(index)
         start, size, output_start, output_size = self._places[index].tolist()
         try:
-            # Opened anew each time: a position that processes share would be none, and data sets have more shards than
-            # a process may have open.
+            # Opened each time: processes would share a file position, and data sets have more shards than a process may
+            # have open files.
             with open(self.name, "rb") as file:
                 file.seek(start)
                 input = file.read(size)
@@ -69,7 +70,7 @@ class Shard(StoredPairs):
                 output = file.read(output_size)
         except OSError as error:
             raise BrokenPair(name, str(error)) from None
-        return Record(name, input, output, self._types[index] or None)
+        return PairRecord(name, input, output, self._types[index] or None)
 
 
 def _index(path: str) -> tuple[list[tuple[str, dict]], str | None]:
@@ -92,7 +93,7 @@ def _index(path: str) -> tuple[list[tuple[str, dict]], str | None]:
                     break
                 reached = end + -end % tarfile.BLOCKSIZE
                 match = _MEMBER.fullmatch(member.name)
-                if not match or not member.isreg() or (match[2] and match[3].lower() not in SUFFIXES):
+                if not match or not member.isreg() or (match[2] and match[3].lower() not in PICTURE_SUFFIXES):
                     continue
                 key, part = match[1], (match[2] or match[4]).lower()
                 if part in latest.get(key, (part,)):
@@ -108,7 +109,7 @@ def _index(path: str) -> tuple[list[tuple[str, dict]], str | None]:
         file.seek(reached)
         if file.read(tarfile.BLOCKSIZE) == _END:
             return samples, None
-    return samples, f"it is cut off or damaged at byte {reached}" if reached else "it is no tar file"
+    return samples, f"it is cut off or damaged at byte {reached}" if reached else "it is not a tar file"
 
 
 def _has_all(last: dict, others: list[tuple[str, dict]]) -> bool:
@@ -117,15 +118,10 @@ def _has_all(last: dict, others: list[tuple[str, dict]]) -> bool:
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
-    """Write a tar file of samples, a key and files by suffix each: whole or not at all, and always the same bytes."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as archive:
-            for key, files in samples:
-                for suffix, content in files.items():
-                    member = tarfile.TarInfo(f"{key}.{suffix}")
-                    member.size = len(content)
-                    archive.addfile(member, BytesIO(content))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write a tar file of samples, each a key and files by suffix, atomically; the same samples give the same bytes."""
+    with atomic_path(path) as partial, tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for key, files in samples:
+            for suffix, content in files.items():
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, BytesIO(content))

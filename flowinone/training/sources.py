@@ -1,35 +1,57 @@
-"""Where training pairs are: folders of pictures, WebDataset shards, and patterns that name many of them.
+"""Sources of training pairs: folders of pictures, WebDataset shards, patterns of them, and registered sources.
 
-A pair folder holds `input/` and `output/`; two pictures are a pair when their paths below these are the same but for
-the suffix. A text file `type` beside the two says the type of all its pairs, and `input/NAME.type` that of one: t2i
-turns the model's dual path off, for prompts that ask for a new picture (class- and text-to-image).
+A pair folder contains `input/` and `output/`; two pictures are a pair when their paths below these differ only in the
+suffix. A text file `type` next to the two gives the type of all its pairs, and `input/NAME.type` that of one: t2i turns
+the model's dual path off, for prompts that ask for a new picture (class- and text-to-image).
 """
 
 import glob
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from .pairs import SUFFIXES, BrokenPair, Record, StoredPairs, Texts, type_word
+from ..files import PICTURE_SUFFIXES
+from .pairs import BrokenPair, PackedStrings, PairRecord, PairSource, StoredPairs, type_word
 from .shards import Shard
 
 logger = logging.getLogger("flowinone.training")
 
 _TYPE = "type"
 _NAMED = 5
-"""Of the files that are left out, how many the log names."""
+"""How many of the files that are left out the log names."""
 _READERS = 8
-"""Shards whose headers are read at the same time, to wait for a far disk only once."""
+"""Shards whose headers are read concurrently, to hide the latency of a network disk."""
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 
 
+class SourceOpener(Protocol):
+    """Opens a registered source; `path` is what follows its name and colon in a data path.
+
+    Prompts are viewed by the vision tower at `vision_size` pixels, targets have `image_size` (both are sides of
+    squares). Pairs must follow from `seed`. Raises ValueError for a path that is none of this source's.
+    """
+
+    def __call__(self, path: str, *, seed: int, image_size: int, vision_size: int) -> PairSource: ...
+
+
+def resolve_source(
+    path: str, openers: Mapping[str, SourceOpener], *, seed: int, image_size: int, vision_size: int
+) -> PairSource:
+    """The source of a data path: of the opener whose name it begins with, as in `NAME:…`, or else `open_source`."""
+    name, colon, rest = path.partition(":")
+    if colon and name in openers:
+        return openers[name](rest, seed=seed, image_size=image_size, vision_size=vision_size)
+    return open_source(path)
+
+
 def open_source(path: str | os.PathLike) -> StoredPairs:
-    """`find_source`, with a line in the log on what was left out."""
+    """`find_source`; files that are left out are logged."""
     source = find_source(path)
     if source.left_out:
         named = "; ".join(f"{name}: {reason}" for name, reason in source.left_out[:_NAMED])
@@ -41,24 +63,26 @@ def open_source(path: str | os.PathLike) -> StoredPairs:
 def find_source(path: str | os.PathLike) -> StoredPairs:
     """The pairs of a folder (a pair folder, one with some below, or one of .tar shards), a shard or a pattern of them.
 
-    Patterns are `pairs-*.tar`, `pairs-{000000..000012}.tar` and `{cats,dogs}.tar`. Raises ValueError where there is
-    nothing to pair, a folder holds pair folders and shards, or a shard that a pattern names in braces is missing.
+    Patterns are `pairs-*.tar`, `pairs-{000000..000012}.tar` and `{cats,dogs}.tar`. Raises ValueError if there are no
+    pairs, if a folder contains both pair folders and shards, or if a shard that a pattern names in braces is missing.
     """
     path = os.fspath(path)
     if os.path.isdir(path):
         folders = list(_pair_folders(path))
         shards = sorted(glob.glob(os.path.join(glob.escape(path), "*.tar")))
         if folders and shards:
-            raise ValueError(f"{path} holds pair folders ({folders[0]}) and shards ({shards[0]}); name one of them")
+            raise ValueError(
+                f"{path} contains both pair folders ({folders[0]}) and shards ({shards[0]}); name one of them"
+            )
         if not folders and not shards:
-            raise ValueError(f"{path} holds no pairs; expected folders input and output, or .tar shards")
+            raise ValueError(f"{path} contains no pairs; expected folders input and output, or .tar shards")
         parts = [FolderPairs(folder) for folder in folders] or _opened(shards)
     else:
         parts = _opened([path] if os.path.isfile(path) else _matching(path))
     source = parts[0] if len(parts) == 1 else JoinedPairs(path, parts)
     if not len(source):
         why = "; ".join(f"{name}: {reason}" for name, reason in source.left_out[:_NAMED]) or "it is empty"
-        raise ValueError(f"{path} holds no pairs: {why}")
+        raise ValueError(f"{path} contains no pairs: {why}")
     return source
 
 
@@ -80,7 +104,10 @@ class FolderPairs(StoredPairs):
                 elif stem not in partners:
                     self.left_out.append((os.path.join(folder, part, files[0]), f"it has no partner in {other}"))
         both = [stem for stem in sorted(inputs) if len(inputs[stem]) == len(outputs.get(stem, ())) == 1]
-        self._inputs, self._outputs = Texts(inputs[stem][0] for stem in both), Texts(outputs[stem][0] for stem in both)
+        self._inputs, self._outputs = (
+            PackedStrings(inputs[stem][0] for stem in both),
+            PackedStrings(outputs[stem][0] for stem in both),
+        )
 
     def __len__(self) -> int:
         return len(self._inputs)
@@ -91,7 +118,7 @@ class FolderPairs(StoredPairs):
     def pair_name(self, index: int) -> str:
         return os.path.join(self.name, "input", self._inputs[index])
 
-    def record(self, index: int) -> Record:
+    def record(self, index: int) -> PairRecord:
         name = self.pair_name(index)
         try:
             input = Path(name).read_bytes()
@@ -102,7 +129,7 @@ class FolderPairs(StoredPairs):
                 kind = self.type
         except OSError as error:
             raise BrokenPair(name, str(error)) from None
-        return Record(name, input, output, kind)
+        return PairRecord(name, input, output, kind)
 
 
 class JoinedPairs(StoredPairs):
@@ -125,7 +152,7 @@ class JoinedPairs(StoredPairs):
         part, inner = self._place(index)
         return part.pair_name(inner)
 
-    def record(self, index: int) -> Record:
+    def record(self, index: int) -> PairRecord:
         part, inner = self._place(index)
         return part.record(inner)
 
@@ -143,14 +170,14 @@ def _pair_folders(root: str) -> Iterator[str]:
 
 
 def _pictures(root: str) -> dict[str, list[str]]:
-    """The paths of the pictures below a folder, by path without suffix and with / between its parts."""
+    """The paths of the pictures below a folder, by path without suffix and with / as separator."""
     found = {}
     for place, _, files in os.walk(root, onerror=_fail):
         inside = os.path.relpath(place, root)
         for file in sorted(files):
             suffix = os.path.splitext(file)[1]
-            # A leading dot marks what macOS keeps beside a picture under the same suffix.
-            if suffix.lower() in SUFFIXES and not file.startswith("."):
+            # macOS keeps metadata next to a picture under the same name with a leading dot.
+            if suffix.lower() in PICTURE_SUFFIXES and not file.startswith("."):
                 relative = file if inside == os.curdir else os.path.join(inside, file)
                 stem = relative.removesuffix(suffix).replace(os.sep, "/")
                 found.setdefault(stem, []).append(relative)
@@ -162,7 +189,7 @@ def _fail(error: OSError) -> None:
 
 
 def _matching(pattern: str) -> list[str]:
-    """The shards that a pattern names, in order."""
+    """The shards that match a pattern, in order."""
     named = list(_expanded(pattern))
     found = []
     for name in named:
@@ -176,12 +203,12 @@ def _matching(pattern: str) -> list[str]:
                 f"{name}{asked} does not exist; expected a pair folder, a .tar shard, or a pattern of them"
             )
     if not found:
-        raise ValueError(f"{pattern} names no shards: it counts down")
+        raise ValueError(f"{pattern} names no shards, because its range counts down; swap its ends")
     return found
 
 
 def _expanded(pattern: str) -> Iterator[str]:
-    """The texts that the braces in a pattern stand for: `{08..11}` counts, with as many digits, `{a,b}` lists."""
+    """The expansions of the braces in a pattern: `{08..11}` counts, with as many digits, `{a,b}` lists."""
     match = _BRACES.search(pattern)
     if match is None:
         yield pattern

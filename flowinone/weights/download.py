@@ -206,7 +206,9 @@ def check_disk_space(
     downloads: Sequence[Download], free: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
 ) -> None:
     """Raise DownloadError if a disk is too small for the downloads; `free` gives the free bytes of a folder's disk."""
-    added, peaks, spaces = {}, {}, {}
+    added: dict[int, int] = {}
+    peaks: dict[int, int] = {}
+    spaces: dict[int, tuple[Path, int]] = {}
     for download in downloads:
         folder = next(parent for parent in download.target.absolute().parents if parent.exists())
         disk = folder.stat().st_dev

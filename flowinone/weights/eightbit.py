@@ -22,7 +22,7 @@ NEEDS_TORCHAO = "8-bit weights need torchao; install it: pip install flowinone[e
 FORMATS = {torch.float8_e4m3fn: "float8_e4m3fn", torch.int8: "int8_tensorwise"}
 """ComfyUI's names of the formats that are read and written here, by the dtype of the stored matrices."""
 
-_WRITTEN = {
+_WRITTEN: dict[torch.dtype, dict] = {
     # Without full_precision_matrix_mult ComfyUI also rounds the inputs to float8, without a scale; that doubles the
     # error.
     torch.float8_e4m3fn: {"format": "float8_e4m3fn", "full_precision_matrix_mult": True},
@@ -51,7 +51,7 @@ def takes_8_bits(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def scale_of(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """The float32 scale to divide a matrix [R, C] by so that it fits the dtype: a scalar for float8, [R, 1] for int8."""
+    """The float32 scale to divide a matrix [R, C] by to fit the dtype: a scalar for float8, [R, 1] for int8."""
     if matrix.is_meta:  # only the shape matters
         return matrix.new_empty((len(matrix), 1) if dtype == torch.int8 else (), dtype=torch.float32)
     if dtype == torch.int8:
@@ -106,9 +106,8 @@ def eight_bit_layers(file: WeightFile) -> dict[str, dict]:
     layers = _listed_layers(file)
     for name in file:
         if name.endswith(".comfy_quant"):
-            layers[name.removesuffix(".comfy_quant")] = _parsed(
-                file, name, lambda name=name: bytes(file[name].tolist())
-            )
+            text = file[name].to(torch.uint8).numpy().tobytes()
+            layers[name.removesuffix(".comfy_quant")] = _parsed(file, name, text)
     for layer, settings in layers.items():
         _check_layer(file, layer, settings)
     return layers
@@ -199,16 +198,16 @@ def _listed_layers(file: WeightFile) -> dict[str, dict]:
     """The layers that the metadata list, as in ComfyUI's older quantised files."""
     if _METADATA not in file.metadata:
         return {}
-    listed = _parsed(file, _METADATA, lambda: file.metadata[_METADATA]).get("layers")
+    listed = _parsed(file, _METADATA, file.metadata[_METADATA]).get("layers")
     if not isinstance(listed, dict) or not all(isinstance(settings, dict) for settings in listed.values()):
         raise _unreadable(file, _METADATA)
     return {layer.removeprefix(file.prefix): settings for layer, settings in listed.items()}
 
 
-def _parsed(file: WeightFile, name: str, content: Callable[[], str | bytes]) -> dict:
+def _parsed(file: WeightFile, name: str, text: str | bytes) -> dict:
     try:
-        parsed = json.loads(content())
-    except (ValueError, TypeError):
+        parsed = json.loads(text)
+    except ValueError:
         parsed = None
     if not isinstance(parsed, dict):
         raise _unreadable(file, name)

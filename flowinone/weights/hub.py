@@ -213,7 +213,9 @@ def _not_safetensors(file: HubFile, why: str) -> DownloadError:
 
 def subset(entries: dict[str, dict], names: Collection[str], metadata: dict[str, str]) -> tuple[bytes, list[ByteRange]]:
     """A safetensors file of some of the tensors: its header, and the ranges of the original file that follow."""
-    header, ranges, offset = {}, [], 0
+    header: dict[str, dict] = {}
+    ranges: list[ByteRange] = []
+    offset = 0
     for name in sorted(names, key=lambda name: entries[name]["data_offsets"]):
         begin, end = entries[name]["data_offsets"]
         header[name] = {**entries[name], "data_offsets": [offset, offset + end - begin]}

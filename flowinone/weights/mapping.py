@@ -83,7 +83,8 @@ def vision_map(names: Iterable[str]) -> TensorMap:
 
 def janus_map(names: Iterable[str]) -> TensorMap:
     """The inverse of `vision_map`: DeepSeek's layout of the vision tower and aligner, from transformers' names."""
-    mapping, separate = {}, {}
+    mapping: TensorMap = {}
+    separate: dict[str, dict[str, str]] = {}
     for name in names:
         if renamed := _JANUS.backward(name):
             mapping[renamed] = TensorSource((name,))

@@ -1,10 +1,9 @@
-"""Training of a small image autoencoder of Stable Diffusion's kind: three halvings, four channels, a KL term.
+"""Training of a small KL autoencoder like Stable Diffusion's: 8 times smaller, four channels.
 
-Its latents come out as FlowInOne's sampler expects them, about 1 wide after the latent scale, and its file has the
-names of Stable Diffusion's, so that every loader of those takes it.
+Its latents have unit variance after the latent scale, as FlowInOne's sampler expects, and its file uses Stable
+Diffusion's names, so that every loader of those takes it.
 """
 
-import dataclasses
 import math
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from flowinone.autoencoder import autoencoder_from_state_dict, autoencoder_of_widths, latents_of_moments
@@ -19,23 +19,23 @@ from flowinone.config import LATENT_SCALE
 from flowinone.hardware import accelerator
 from flowinone.training.cache import PairCache
 from flowinone.training.export import write_weights
-from flowinone.training.optimizers import Kind
+from flowinone.training.run_config import FORBID_UNKNOWN, OptimizerName
 from flowinone.weights.checkpoint import GROUPS, open_autoencoder
 from flowinone.weights.renaming import Renaming
 from recipes.mini.fitting import fit
 
-STAGES = ((0.45, 4), (0.75, 2), (1.0, 1))
-"""Until which share of the steps what part of a side is seen. Small pieces of many pictures teach colours first, which
-whole pictures, whose grounds are alike, take long to."""
+CROP_SCHEDULE = ((0.45, 4), (0.75, 2), (1.0, 1))
+"""Until which share of the steps crops have 1/4, 1/2 and all of a picture's side. Small crops of many pictures teach
+colours sooner than whole pictures, whose backgrounds are alike."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=FORBID_UNKNOWN)
 class AutoencoderConfig:
-    """`widths` are channels from full size down, each a multiple of the first.
+    """`widths` are channels from full resolution down, each a multiple of the first.
 
-    `groups` is how many groups of channels the norms take. Stable Diffusion's are 32, of four channels and more each. Fewer
-    channels in a group cannot keep a flat picture's colour, which is why a narrow network needs fewer groups; no shape
-    tells them, so they are in the file's metadata.
+    `groups` is the number of groups of the group norms. Stable Diffusion has 32, of at least four channels each. A
+    group of fewer channels cannot keep a flat picture's colour, so that a narrow network needs fewer groups. No tensor
+    shape tells the number, so the file's metadata does.
     """
 
     out: str
@@ -45,7 +45,7 @@ class AutoencoderConfig:
     seed: int = 0
     steps: int = 7000
     batch_size: int = 2
-    optimizer: Kind = "adamw"
+    optimizer: OptimizerName = "adamw"
     learning_rate: float = 4e-4
     warmup: int = 100
     prompt_share: float = 0.35
@@ -57,27 +57,27 @@ class AutoencoderConfig:
 
 
 def train_autoencoder(config: AutoencoderConfig, cache: PairCache) -> Path:
-    """Train on the pictures of a cache, prompts and answers, from the last state if there is one; the file."""
+    """Train on a cache's prompts and targets, from the last snapshot if there is one; the file."""
     torch.manual_seed(config.seed)
     device = accelerator() or torch.device("cpu")
     vae = fresh_autoencoder(config).to(device)
-    pictures = _Pictures(cache, config)
+    crops = _Crops(cache, config)
 
-    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        terms = autoencoder_loss(vae, pictures.batch(step).to(device), config)
+    def loss_at(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        terms = autoencoder_loss(vae, crops.batch(step).to(device), config)
         return terms.pop("loss"), terms
 
-    fit(vae, loss_of, config.steps, config, betas=(0.9, 0.999), weight_decay=1e-4)
-    normalise(vae.eval(), torch.cat([pictures.batch(config.steps + number) for number in range(128)]).to(device))
+    fit(vae, loss_at, config.steps, config, betas=(0.9, 0.999), weight_decay=1e-4)
+    normalise(vae.eval(), torch.cat([crops.batch(config.steps + number) for number in range(128)]).to(device))
     return write_weights(Path(config.out) / "vae.safetensors", ldm_tensors(vae), {GROUPS: str(config.groups)})
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=FORBID_UNKNOWN)
 class DecoderConfig:
-    """More training of the decoder of `vae`, a file, which leaves the latents what they are.
+    """Fine-tuning of the decoder of `vae`, a file; the latents stay the same.
 
-    It sees answers alone, for those are all it is to draw, and latents with up to `noise` of noise (they are about 1 wide),
-    for a network's are never quite right.
+    It trains on targets alone, which are all it has to decode, with noise of up to `noise` standard deviations on their
+    latents, since a sampler's latents are never exact.
     """
 
     out: str
@@ -85,7 +85,7 @@ class DecoderConfig:
     seed: int = 0
     steps: int = 5000
     batch_size: int = 2
-    optimizer: Kind = "adamw"
+    optimizer: OptimizerName = "adamw"
     learning_rate: float = 4e-4
     warmup: int = 100
     noise: float = 0.2
@@ -96,7 +96,7 @@ class DecoderConfig:
 
 
 def train_decoder(config: DecoderConfig, cache: PairCache) -> Path:
-    """Train on the answers of a cache and their moments (`target_encoded`), from the last state if there is one; the file."""
+    """Train on a cache's targets and `target_encoded`, from the last snapshot if there is one; the file."""
     device = accelerator() or torch.device("cpu")
     file = open_autoencoder(config.vae)
     vae = autoencoder_from_state_dict(file.tensors(torch.float32), **file.settings)
@@ -107,7 +107,7 @@ def train_decoder(config: DecoderConfig, cache: PairCache) -> Path:
         part.requires_grad_(True)
     pictures, moments = cache["target"], cache["target_encoded"]
 
-    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss_at(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         random = np.random.default_rng((config.seed, step))
         chosen = np.sort(random.integers(cache.count, size=config.batch_size))
         pixels = torch.from_numpy(pictures[chosen]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
@@ -119,17 +119,17 @@ def train_decoder(config: DecoderConfig, cache: PairCache) -> Path:
         terms = picture_errors(seen.float() - pixels, config.edge_weight)
         return sum(terms.values()), terms
 
-    fit(vae, loss_of, config.steps, config, betas=(0.9, 0.999), weight_decay=1e-4)
+    fit(vae, loss_at, config.steps, config, betas=(0.9, 0.999), weight_decay=1e-4)
     groups = vae.config.norm_num_groups
     return write_weights(Path(config.out) / "vae.safetensors", ldm_tensors(vae), {GROUPS: str(groups)})
 
 
 def fresh_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
-    """An autoencoder with random weights that begins with signal.
+    """An autoencoder whose random weights pass the signal on.
 
-    Convolutions keep their input's size, branches add little to it, and the latents' noise is small: with torch's own
-    beginning nothing is learnt for hundreds of steps. Large offsets give the norms something besides the picture to
-    measure, so that they let its colours through.
+    Convolutions keep the variance of their input, residual branches are small, and so is the latents' noise: torch's
+    own initialisation learns nothing for hundreds of steps. Large biases dominate the norms' statistics, so that the
+    norms keep a picture's colours.
     """
     vae = autoencoder_of_widths(config.widths, config.blocks, config.groups)
     with torch.no_grad():
@@ -147,8 +147,11 @@ def fresh_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
 
 
 def autoencoder_loss(vae: AutoencoderKL, pixels: Tensor, config: AutoencoderConfig) -> dict[str, Tensor]:
-    """The loss and its terms for pixels [B, 3, H, W] in -1..1: absolute error of pixels and of their differences to
-    their neighbours, which keeps edges sharp, and the latents' KL divergence from a standard normal, per value."""
+    """The loss and its terms for pixels [B, 3, H, W] in -1..1.
+
+    The terms are the absolute errors of pixels and of their gradients, which keep edges sharp, and the latents' KL
+    divergence from a standard normal, per value.
+    """
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=config.bf16):
         posterior = vae.encode(pixels).latent_dist
         seen = vae.decode(posterior.sample()).sample
@@ -158,15 +161,17 @@ def autoencoder_loss(vae: AutoencoderKL, pixels: Tensor, config: AutoencoderConf
 
 
 def picture_errors(difference: Tensor, edge_weight: float) -> dict[str, Tensor]:
-    """The terms of a difference of pictures [B, 3, H, W]."""
+    """The reconstruction terms of a difference of pictures [B, 3, H, W]."""
     edges = sum((difference.diff(dim=axis)).abs().mean() for axis in (2, 3))
     return {"error": difference.abs().mean(), "edges": edge_weight * edges}
 
 
 @torch.no_grad()
 def normalise(vae: AutoencoderKL, pixels: Tensor) -> None:
-    """Give every latent channel mean 0 and, after the latent scale, deviation 1 on pixels [B, 3, H, W], and undo it
-    before the decoder: pictures stay what they were."""
+    """Give every latent channel mean 0 and, after the latent scale, standard deviation 1 on pixels [B, 3, H, W].
+
+    The decoder's input layer undoes it, so that reconstructions don't change.
+    """
     means = torch.cat([vae.encode(part).latent_dist.mean for part in pixels.split(32)])
     mean, deviation = means.mean(dim=(0, 2, 3)), means.std(dim=(0, 2, 3))
     factor = 1 / (deviation * LATENT_SCALE)
@@ -176,7 +181,7 @@ def normalise(vae: AutoencoderKL, pixels: Tensor) -> None:
     back.weight.div_(factor[None, :, None, None])
     into.weight[:channels].mul_(factor[:, None, None, None])
     into.bias[:channels].sub_(mean).mul_(factor)
-    # The other half are log-variances: they follow the scale, and their weights do not.
+    # The other half are log-variances, which the scale shifts.
     into.bias[channels:].add_(2 * factor.log())
 
 
@@ -204,7 +209,7 @@ def ldm_tensors(vae: AutoencoderKL) -> dict[str, Tensor]:
     for name, tensor in vae.state_dict().items():
         name = _LDM_NAMES.forward(name) or name
         if match := re.match(r"decoder\.up\.(\d+)", name):
-            # ldm counts the decoder's levels as the encoder's: from full size down.
+            # ldm numbers the decoder's levels like the encoder's: from full resolution down.
             level = len(vae.config.block_out_channels) - 1 - int(match[1])
             name = f"decoder.up.{level}{name[match.end() :]}"
         if ".attn_1." in name and tensor.ndim == 2:
@@ -213,26 +218,26 @@ def ldm_tensors(vae: AutoencoderKL) -> dict[str, Tensor]:
     return tensors
 
 
-class _Pictures:
-    """Batches of pixels by number: prompts and answers of a cache, small pieces of them in the beginning."""
+class _Crops:
+    """Batches of pixels by step: crops of a cache's prompts and targets."""
 
     def __init__(self, cache: PairCache, config: AutoencoderConfig):
         self.arrays, self.count, self.config = (cache["image"], cache["target"]), cache.count, config
 
     def batch(self, step: int) -> Tensor:
-        """As many pixels as `batch_size` whole pictures, in pieces of the stage's size."""
+        """As many pixels as `batch_size` whole pictures, in crops of the step's size."""
         config = self.config
         random = np.random.default_rng((config.seed, step))
-        part = next((part for end, part in STAGES if step < end * config.steps), 1)
+        part = next((part for end, part in CROP_SCHEDULE if step < end * config.steps), 1)
         size = self.arrays[0].shape[1]
         side, count = size // part, config.batch_size * part**2
-        places = zip(
+        corners = zip(
             random.integers(self.count, size=count),
             random.random(count) >= config.prompt_share,
             random.integers(size - side + 1, size=(count, 2)),
         )
-        pieces = [
-            self.arrays[int(answer)][number, top : top + side, left : left + side]
-            for number, answer, (top, left) in places
+        crops = [
+            self.arrays[int(target)][number, top : top + side, left : left + side]
+            for number, target, (top, left) in corners
         ]
-        return torch.from_numpy(np.stack(pieces)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -18,7 +18,11 @@ test("every task starts with its own canvas, words and tools", () => {
 
 test("a dragged box becomes a mark with the trained look, and its label is what is written next", () => {
   const editor = editorOf("text_box", "box");
-  drag(editor, [[0.7, 0.6], [0.5, 0.5], [0.2, 0.3]]);
+  drag(editor, [
+    [0.7, 0.6],
+    [0.5, 0.5],
+    [0.2, 0.3],
+  ]);
   editor.setWords("put a ");
   editor.setWords("put a fox");
   const [box] = editor.prompt.marks;
@@ -32,17 +36,28 @@ test("a dragged box becomes a mark with the trained look, and its label is what 
 });
 
 test("a press without a drag makes no box and no arrow", () => {
-  for (const [task, tool] of [["text_box", "box"], ["visual_marker", "marker"], ["point_force", "force"], ["wind", "wind"]]) {
+  for (const [task, tool] of [
+    ["text_box", "box"],
+    ["visual_marker", "marker"],
+    ["point_force", "force"],
+    ["wind", "wind"],
+  ]) {
     const editor = editorOf(task, tool);
     const before = editor.prompt;
-    drag(editor, [[0.5, 0.5], [0.501, 0.5]]);
+    drag(editor, [
+      [0.5, 0.5],
+      [0.501, 0.5],
+    ]);
     assert.equal(editor.prompt, before, tool);
   }
 });
 
 test("a force arrow's length is its strength and its angle counts counter-clockwise", () => {
   const editor = editorOf("point_force", "force");
-  drag(editor, [[0.2, 0.8], [0.2, 0.8 - 109 / 512]]);
+  drag(editor, [
+    [0.2, 0.8],
+    [0.2, 0.8 - 109 / 512],
+  ]);
   const force = editor.prompt.marks.at(-1);
   near([force.angle, force.magnitude], [90, 1], 0.01);
   editor.setProperty("magnitude", 2);
@@ -52,52 +67,106 @@ test("a force arrow's length is its strength and its angle counts counter-clockw
 
 test("wind blows the way it is dragged, from end to end", () => {
   const editor = editorOf("wind", "wind");
-  drag(editor, [[0.3, 0.5], [0.7, 0.5]]);
+  drag(editor, [
+    [0.3, 0.5],
+    [0.7, 0.5],
+  ]);
   const wind = editor.prompt.marks.at(-1);
   near([...wind.center, wind.angle, wind.strength * wind.scale], [0.5, 0.5, 0, 0.4], 0.01);
 });
 
 test("shift keeps arrows to 15 degrees and boxes square, and the modifier snaps to the grid", () => {
   const marker = editorOf("visual_marker", "marker");
-  drag(marker, [[0.5, 0.5], [0.8, 0.52]], { shift: true });
+  drag(
+    marker,
+    [
+      [0.5, 0.5],
+      [0.8, 0.52],
+    ],
+    { shift: true },
+  );
   near(marker.prompt.marks.at(-1).tip[1], 0.5);
   const box = editorOf("text_box", "box");
-  drag(box, [[0.2, 0.2], [0.5, 0.4]], { shift: true });
+  drag(
+    box,
+    [
+      [0.2, 0.2],
+      [0.5, 0.4],
+    ],
+    { shift: true },
+  );
   near(box.prompt.marks[0].area, [0.2, 0.2, 0.5, 0.5]);
   box.select([]);
-  drag(box, [[0.21, 0.19], [0.52, 0.4]], { snap: true });
-  near(box.prompt.marks[1].area, [7, 6, 17, 13].map((cell) => cell / 32));
+  drag(
+    box,
+    [
+      [0.21, 0.19],
+      [0.52, 0.4],
+    ],
+    { snap: true },
+  );
+  near(
+    box.prompt.marks[1].area,
+    [7, 6, 17, 13].map((cell) => cell / 32),
+  );
 });
 
 test("a path is drawn freehand through few points, or clicked together", () => {
   const editor = editorOf("trajectory", "trajectory");
-  drag(editor, Array.from({ length: 200 }, (_, step) => [0.1 + step / 250, 0.5 + 0.2 * Math.sin(step / 30)]));
+  drag(
+    editor,
+    Array.from({ length: 200 }, (_, step) => [0.1 + step / 250, 0.5 + 0.2 * Math.sin(step / 30)]),
+  );
   const drawn = editor.prompt.marks.at(-1);
   assert.equal(drawn.type, "trajectory");
   assert.ok(drawn.points.length > 3 && drawn.points.length < 40, `${drawn.points.length} points`);
-  for (const point of [[0.1, 0.1], [0.4, 0.2], [0.8, 0.1]]) drag(editor, [point]);
+  for (const point of [
+    [0.1, 0.1],
+    [0.4, 0.2],
+    [0.8, 0.1],
+  ])
+    drag(editor, [point]);
   assert.equal(editor.path.points.length, 3);
   drag(editor, [[0.8, 0.1]]);
   assert.equal(editor.path, null);
-  near(editor.prompt.marks.at(-1).points, [[0.1, 0.1], [0.4, 0.2], [0.8, 0.1]]);
+  near(editor.prompt.marks.at(-1).points, [
+    [0.1, 0.1],
+    [0.4, 0.2],
+    [0.8, 0.1],
+  ]);
 });
 
 test("strokes that follow each other are one doodle, and choosing the tool again begins another", () => {
   const editor = editorOf("doodle", "doodle");
-  drag(editor, [[0.1, 0.1], [0.3, 0.3]]);
-  drag(editor, [[0.3, 0.1], [0.1, 0.3]]);
+  drag(editor, [
+    [0.1, 0.1],
+    [0.3, 0.3],
+  ]);
+  drag(editor, [
+    [0.3, 0.1],
+    [0.1, 0.3],
+  ]);
   assert.equal(editor.prompt.marks.at(-1).strokes.length, 2);
   editor.undo();
   assert.equal(editor.prompt.marks.at(-1).strokes.length, 1);
   editor.redo();
   editor.choose("doodle");
-  drag(editor, [[0.6, 0.6], [0.8, 0.8]]);
-  assert.deepEqual(editor.prompt.marks.filter(({ type }) => type === "doodle").map(({ strokes }) => strokes.length), [2, 1]);
+  drag(editor, [
+    [0.6, 0.6],
+    [0.8, 0.8],
+  ]);
+  assert.deepEqual(
+    editor.prompt.marks.filter(({ type }) => type === "doodle").map(({ strokes }) => strokes.length),
+    [2, 1],
+  );
 });
 
 test("a region is erased by drawing around it", () => {
   const editor = editorOf("text_in_image", "erase");
-  drag(editor, Array.from({ length: 60 }, (_, step) => [0.5 + 0.2 * Math.cos(step / 10), 0.5 + 0.2 * Math.sin(step / 10)]));
+  drag(
+    editor,
+    Array.from({ length: 60 }, (_, step) => [0.5 + 0.2 * Math.cos(step / 10), 0.5 + 0.2 * Math.sin(step / 10)]),
+  );
   const region = editor.prompt.marks.at(-1);
   assert.equal(region.type, "erase");
   assert.ok(region.points.length >= 10);
@@ -105,14 +174,23 @@ test("a region is erased by drawing around it", () => {
 
 test("marks are selected by their lines, by what they surround, and by a band around them", () => {
   const editor = editorOf("text_box", "box");
-  drag(editor, [[0.1, 0.1], [0.9, 0.9]]);
-  drag(editor, [[0.3, 0.3], [0.5, 0.5]]);
+  drag(editor, [
+    [0.1, 0.1],
+    [0.9, 0.9],
+  ]);
+  drag(editor, [
+    [0.3, 0.3],
+    [0.5, 0.5],
+  ]);
   editor.choose("select");
   drag(editor, [[0.4, 0.4]]);
   assert.deepEqual(editor.selection, [1], "the smaller of two around the point");
   drag(editor, [[0.1, 0.6]]);
   assert.deepEqual(editor.selection, [0], "the one whose edge is hit");
-  drag(editor, [[0.02, 0.02], [0.99, 0.99]]);
+  drag(editor, [
+    [0.02, 0.02],
+    [0.99, 0.99],
+  ]);
   assert.deepEqual(editor.selection, [0, 1]);
   drag(editor, [[0.02, 0.98]]);
   assert.deepEqual(editor.selection, []);
@@ -121,7 +199,12 @@ test("marks are selected by their lines, by what they surround, and by a band ar
 test("selected marks move and turn together, each drag one step", () => {
   const editor = editorOf("trajectory", "trajectory");
   editor.setWords("");
-  drag(editor, [[0.2, 0.2], [0.3, 0.3], [0.2, 0.4], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.3, 0.3],
+    [0.2, 0.4],
+    [0.4, 0.4],
+  ]);
   const before = editor.prompt.marks[0].points;
   editor.choose("select");
   editor.selectAll();
@@ -135,38 +218,74 @@ test("selected marks move and turn together, each drag one step", () => {
 test("turning a quarter four times leads back", () => {
   for (const task of ["visual_marker", "point_force", "wind", "trajectory", "doodle"]) {
     const editor = editorOf(task);
-    drag(editor, [[0.4, 0.4], [0.5, 0.45], [0.6, 0.55]]);
+    drag(editor, [
+      [0.4, 0.4],
+      [0.5, 0.45],
+      [0.6, 0.55],
+    ]);
     const before = structuredClone(editor.prompt.marks);
     editor.selectAll();
     for (let quarter = 0; quarter < 4; quarter++) editor.turn(90);
-    const flat = (marks) => JSON.stringify(marks).match(/-?\d+(\.\d+)?/g).map(Number).map((value) => value % 360);
+    const flat = (marks) =>
+      JSON.stringify(marks)
+        .match(/-?\d+(\.\d+)?/g)
+        .map(Number)
+        .map((value) => value % 360);
     near(flat(editor.prompt.marks), flat(before), 0.01);
   }
 });
 
 test("a handle of a frame resizes what is in it, and shift keeps its proportions", () => {
   const editor = editorOf("text_box", "box");
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   editor.choose("select");
   editor.selectAll();
-  drag(editor, [[0.4, 0.4], [0.6, 0.5]]);
+  drag(editor, [
+    [0.4, 0.4],
+    [0.6, 0.5],
+  ]);
   near(editor.prompt.marks[0].area, [0.2, 0.2, 0.6, 0.5]);
-  drag(editor, [[0.6, 0.5], [0.8, 0.5]], { shift: true });
+  drag(
+    editor,
+    [
+      [0.6, 0.5],
+      [0.8, 0.5],
+    ],
+    { shift: true },
+  );
   near(editor.prompt.marks[0].area, [0.2, 0.2, 0.8, 0.65]);
 });
 
 test("an arrow's ends are dragged on their own", () => {
   const editor = editorOf("visual_marker", "marker");
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   editor.choose("select");
   editor.select([editor.prompt.marks.length - 1]);
-  drag(editor, [[0.4, 0.4], [0.8, 0.3]]);
-  near([editor.prompt.marks.at(-1).start, editor.prompt.marks.at(-1).tip], [[0.2, 0.2], [0.8, 0.3]]);
+  drag(editor, [
+    [0.4, 0.4],
+    [0.8, 0.3],
+  ]);
+  near(
+    [editor.prompt.marks.at(-1).start, editor.prompt.marks.at(-1).tip],
+    [
+      [0.2, 0.2],
+      [0.8, 0.3],
+    ],
+  );
 });
 
 test("nudging in a row is one step, and duplicates do not hide each other", () => {
   const editor = editorOf("text_box", "box");
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   const before = editor.prompt;
   editor.selectAll();
   for (let step = 0; step < 5; step++) editor.nudge(1, 0);
@@ -182,12 +301,18 @@ test("nudging in a row is one step, and duplicates do not hide each other", () =
 
 test("marks travel to another canvas as text", () => {
   const [from, to] = [editorOf("text_box", "box"), editorOf("doodle", "doodle")];
-  drag(from, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(from, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   from.selectAll();
-  drag(to, [[0.6, 0.6], [0.8, 0.8]]);
+  drag(to, [
+    [0.6, 0.6],
+    [0.8, 0.8],
+  ]);
   to.paste(language.parseCopied(from.copied()));
   assert.deepEqual(to.prompt.marks.at(-1), from.prompt.marks[0]);
-  assert.deepEqual([to.prompt.task, to.strangers], ["doodle", 1]);
+  assert.deepEqual([to.prompt.task, to.untrainedMarks], ["doodle", 1]);
   assert.equal(language.parseCopied("just words"), null);
 });
 
@@ -197,15 +322,24 @@ test("a canvas without a drawing takes the pasted one's task over, and its groun
   from.setCanvas({ fit: "stretch" });
   const [photo, plain] = [editorOf("visual_marker"), editorOf("text_to_image")];
   for (const to of [photo, plain]) to.paste(language.parse(from.text));
-  assert.deepEqual([photo.prompt.task, photo.words, photo.prompt.canvas.fit], ["text_in_image", "make it snow", "crop"]);
-  assert.deepEqual([plain.prompt.task, plain.prompt.bypass, plain.prompt.canvas.fit], ["text_in_image", false, "stretch"]);
+  assert.deepEqual(
+    [photo.prompt.task, photo.words, photo.prompt.canvas.fit],
+    ["text_in_image", "make it snow", "crop"],
+  );
+  assert.deepEqual(
+    [plain.prompt.task, plain.prompt.bypass, plain.prompt.canvas.fit],
+    ["text_in_image", false, "stretch"],
+  );
   photo.undo();
   assert.equal(photo.prompt.task, "visual_marker");
 });
 
 test("another task brings its words, and leaves the user's own", () => {
   const editor = editorOf("doodle");
-  drag(editor, [[0.1, 0.1], [0.3, 0.3]]);
+  drag(editor, [
+    [0.1, 0.1],
+    [0.3, 0.3],
+  ]);
   editor.setTask("visual_marker");
   assert.equal(editor.words, language.tasks.visual_marker.instruction);
   assert.deepEqual(types(editor).sort(), ["doodle", "text"]);
@@ -231,19 +365,28 @@ test("words can be emptied and written again", () => {
 
 test("a value that cannot be read is kept, said, and given back as it was", () => {
   const editor = editorOf("text_box", "box");
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   const before = editor.prompt;
   assert.throws(() => editor.load('{"version": 99}'), /newer FlowInOne/);
   assert.equal(editor.text, '{"version": 99}');
   assert.equal(editor.prompt, before);
-  drag(editor, [[0.5, 0.5], [0.7, 0.7]]);
+  drag(editor, [
+    [0.5, 0.5],
+    [0.7, 0.7],
+  ]);
   assert.equal(language.parse(editor.text).marks.length, 2);
 });
 
 test("an undo of the graph's shows another value, and this one's own undo leads back from it", () => {
   const editor = editorOf("text_box", "box");
   const empty = editor.text;
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   const full = editor.text;
   editor.load(empty);
   assert.equal(editor.text, empty);
@@ -253,7 +396,10 @@ test("an undo of the graph's shows another value, and this one's own undo leads 
 
 test("more than can be drawn is refused and nothing is lost", () => {
   const editor = editorOf("doodle", "doodle");
-  const many = Array.from({ length: 19_000 }, (_, step) => [(step * 7919) % 1000 / 1000, (step * 104729) % 1000 / 1000]);
+  const many = Array.from({ length: 19_000 }, (_, step) => [
+    ((step * 7919) % 1000) / 1000,
+    ((step * 104729) % 1000) / 1000,
+  ]);
   editor.addStroke({ ...editor.nextStroke(), points: many });
   const before = editor.prompt;
   assert.throws(() => editor.addStroke({ ...editor.nextStroke(), points: many }), /at most 20000/);
@@ -262,25 +408,48 @@ test("more than can be drawn is refused and nothing is lost", () => {
 
 test("a handle of what is selected works with every tool", () => {
   const editor = editorOf("text_box", "box");
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
-  drag(editor, [[0.4, 0.4], [0.6, 0.5]]);
-  near(editor.prompt.marks.map(({ area }) => area), [[0.2, 0.2, 0.6, 0.5]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
+  drag(editor, [
+    [0.4, 0.4],
+    [0.6, 0.5],
+  ]);
+  near(
+    editor.prompt.marks.map(({ area }) => area),
+    [[0.2, 0.2, 0.6, 0.5]],
+  );
 });
 
 test("a press that slips by a hair moves nothing", () => {
   const editor = editorOf("text_box", "box");
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   editor.choose("select");
   const before = editor.prompt;
-  drag(editor, [[0.3, 0.3], [0.301, 0.3]]);
+  drag(editor, [
+    [0.3, 0.3],
+    [0.301, 0.3],
+  ]);
   assert.equal(editor.prompt, before);
 });
 
 test("whatever is dragged, some of it stays on the canvas, and nothing becomes flat", () => {
   for (const task of ["text_box", "visual_marker", "point_force", "wind", "trajectory", "doodle"]) {
-    for (const to of [[9, 0.5], [0.5, -9], [-9, 9]]) {
+    for (const to of [
+      [9, 0.5],
+      [0.5, -9],
+      [-9, 9],
+    ]) {
       const editor = editorOf(task);
-      drag(editor, [[0.3, 0.3], [0.5, 0.4], [0.6, 0.5]]);
+      drag(editor, [
+        [0.3, 0.3],
+        [0.5, 0.4],
+        [0.6, 0.5],
+      ]);
       const mark = editor.prompt.marks.length - 1;
       editor.choose("select");
       editor.select([mark]);
@@ -292,14 +461,21 @@ test("whatever is dragged, some of it stays on the canvas, and nothing becomes f
       const [left, top, right, bottom] = editor.frame().box;
       assert.ok(left < 1 && top < 1 && right > 0 && bottom > 0, `${task} ${to}`);
       const { area } = editor.prompt.marks[mark];
-      if (area) assert.ok(Math.min(area[2], 1) - Math.max(area[0], 0) > 1e-3 && Math.min(area[3], 1) - Math.max(area[1], 0) > 1e-3, `${area}`);
+      if (area)
+        assert.ok(
+          Math.min(area[2], 1) - Math.max(area[0], 0) > 1e-3 && Math.min(area[3], 1) - Math.max(area[1], 0) > 1e-3,
+          `${area}`,
+        );
     }
   }
 });
 
 test("clearing leads back to the words that the task starts with", () => {
   const editor = editorOf("visual_marker", "marker");
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   editor.setWords("Swap it with a cat.");
   editor.clear();
   assert.equal(editor.words, language.tasks.visual_marker.instruction);
@@ -309,7 +485,10 @@ test("clearing leads back to the words that the task starts with", () => {
 
 test("words that were deleted letter by letter come back where they stood", () => {
   const editor = editorOf("text_box", "text");
-  drag(editor, [[0.1, 0.1], [0.4, 0.3]]);
+  drag(editor, [
+    [0.1, 0.1],
+    [0.4, 0.3],
+  ]);
   const { area } = editor.prompt.marks[0];
   editor.setWords("a");
   editor.setWords("");
@@ -327,7 +506,10 @@ test("a click with the text tool goes to words that are there", () => {
   drag(editor, [[0.5, 0.1]]);
   assert.deepEqual([types(editor), editor.selection], [["text"], [0]]);
   editor.choose("text");
-  drag(editor, [[0.1, 0.1], [0.4, 0.3]]);
+  drag(editor, [
+    [0.1, 0.1],
+    [0.4, 0.3],
+  ]);
   editor.choose("text");
   drag(editor, [[0.2, 0.2]]);
   assert.deepEqual([types(editor), editor.selection], [["text", "text"], [1]]);
@@ -335,19 +517,31 @@ test("a click with the text tool goes to words that are there", () => {
 
 test("sizes stay within what can be drawn, whatever is selected with them", () => {
   const editor = editorOf("text_box", "box");
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   editor.choose("text");
-  drag(editor, [[0.6, 0.6], [0.9, 0.9]]);
+  drag(editor, [
+    [0.6, 0.6],
+    [0.9, 0.9],
+  ]);
   editor.selectAll();
   editor.setProperty("width", 200);
   assert.deepEqual([editor.prompt.marks[0].width, editor.prompt.marks[1].style.size], [64, 200]);
   editor.setProperty("width", 0.5);
-  assert.deepEqual([editor.prompt.marks[0].width, editor.prompt.marks[1].style.size, editor.prompt.marks[1].style.min_size], [0.5, 4, 4]);
+  assert.deepEqual(
+    [editor.prompt.marks[0].width, editor.prompt.marks[1].style.size, editor.prompt.marks[1].style.min_size],
+    [0.5, 4, 4],
+  );
 });
 
 test("copies of copies end somewhere", () => {
   const editor = editorOf("text_box", "box");
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   for (let copy = 0; copy < 60; copy++) editor.duplicate();
   assert.equal(editor.prompt.marks.length, 61);
   assert.ok(editor.prompt.marks.every(({ area }) => area[0] < 1 && area[1] < 1));
@@ -355,9 +549,15 @@ test("copies of copies end somewhere", () => {
 
 test("an editor goes on with another's steps if it shows one of them", () => {
   const before = editorOf("doodle", "doodle");
-  drag(before, [[0.1, 0.1], [0.3, 0.3]]);
+  drag(before, [
+    [0.1, 0.1],
+    [0.3, 0.3],
+  ]);
   const shown = before.text;
-  drag(before, [[0.5, 0.1], [0.7, 0.3]]);
+  drag(before, [
+    [0.5, 0.1],
+    [0.7, 0.3],
+  ]);
   before.setProperty("width", 20);
   const after = editorOf("text_box");
   after.load(shown);
@@ -374,7 +574,11 @@ test("an editor goes on with another's steps if it shows one of them", () => {
 
 test("a path that is clicked together outlives another gesture, and can be dropped", () => {
   const editor = editorOf("trajectory", "trajectory");
-  for (const point of [[0.1, 0.1], [0.4, 0.2]]) drag(editor, [point]);
+  for (const point of [
+    [0.1, 0.1],
+    [0.4, 0.2],
+  ])
+    drag(editor, [point]);
   const gesture = begin(editor, [0.8, 0.8], {}, 0.01);
   gesture.move([0.9, 0.9], {});
   gesture.cancel();
@@ -386,7 +590,10 @@ test("a path that is clicked together outlives another gesture, and can be dropp
 
 test("with a mark selected that has no words, the task's are written", () => {
   const editor = editorOf("visual_marker", "marker");
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   assert.deepEqual(editor.selection, [1]);
   editor.setWords("Swap it with a cat.");
   assert.equal(editor.prompt.marks[0].text, "Swap it with a cat.");
@@ -398,7 +605,10 @@ test("with a mark selected that has no words, the task's are written", () => {
 
 test("one mark too many is refused, and what was selected still is", () => {
   const editor = editorOf("text_box", "box");
-  drag(editor, [[0.2, 0.2], [0.4, 0.4]]);
+  drag(editor, [
+    [0.2, 0.2],
+    [0.4, 0.4],
+  ]);
   editor.paste({ ...editor.prompt, marks: Array(199).fill(editor.prompt.marks[0]) });
   editor.select([3]);
   assert.throws(() => editor.add(editor.prompt.marks[0]), /at most 200/);
@@ -408,7 +618,10 @@ test("one mark too many is refused, and what was selected still is", () => {
 
 test("the steps begin with what a file brings", () => {
   const saved = editorOf("doodle", "doodle");
-  drag(saved, [[0.1, 0.1], [0.3, 0.3]]);
+  drag(saved, [
+    [0.1, 0.1],
+    [0.3, 0.3],
+  ]);
   const editor = editorOf("text_box");
   editor.load(saved.text);
   editor.undo();

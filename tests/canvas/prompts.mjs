@@ -1,9 +1,9 @@
-/** What the tests of the canvas's model share: the prompt language as Python tells it (through $FLOWINONE_LANGUAGE), and an editor. */
+/** Shared by the canvas's tests: the prompt language from Python (in the file $FLOWINONE_LANGUAGE), and an editor. */
 
 import { readFileSync } from "node:fs";
 import { Editor } from "../../comfyui_flowinone/web/canvas/editor.js";
 import { begin } from "../../comfyui_flowinone/web/canvas/gestures.js";
-import { Language } from "../../comfyui_flowinone/web/canvas/language.js";
+import { Language } from "../../comfyui_flowinone/web/canvas/prompt_language.js";
 
 export const language = new Language(JSON.parse(readFileSync(process.env.FLOWINONE_LANGUAGE, "utf8")));
 
@@ -22,7 +22,10 @@ export function drag(editor, points, keys = {}) {
 
 export function near(actual, expected, tolerance = 1e-3) {
   const pairs = [actual, expected].map((value) => [value].flat(Infinity));
-  if (pairs[0].length !== pairs[1].length || pairs[0].some((value, number) => Math.abs(value - pairs[1][number]) > tolerance)) {
+  if (
+    pairs[0].length !== pairs[1].length ||
+    pairs[0].some((value, number) => Math.abs(value - pairs[1][number]) > tolerance)
+  ) {
     throw new Error(`${JSON.stringify(actual)} is not near ${JSON.stringify(expected)}`);
   }
 }

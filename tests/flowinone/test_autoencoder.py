@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from devtools import tiny
+from devtools.numerics import relative_error
 from flowinone.autoencoder import autoencoder_from_state_dict, autoencoder_of_widths, decode_latents, image_latents
 from flowinone.config import LATENT_SCALE
 from flowinone.weights.mapping import autoencoder_map
-from tests.conftest import relative_error
 
 
 @pytest.fixture(scope="module")

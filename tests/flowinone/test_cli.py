@@ -22,7 +22,8 @@ from flowinone.cli.model_options import load_pipeline
 COMMAND = [
     sys.executable,
     "-c",
-    "import sys, tests.conftest; from flowinone.cli import main; sys.exit(main())",
+    "import sys; from devtools.comfyui.launch import accept_torchvision; accept_torchvision(); "
+    "from flowinone.cli import main; sys.exit(main())",
 ]
 
 
@@ -103,6 +104,7 @@ def test_a_cpu_that_computes_in_bfloat16_does(able, mini, dtype, model_files, mo
     assert pipe.model.dtype == getattr(torch, dtype)
 
 
+@pytest.mark.long
 def test_a_preset_counts_where_nothing_else_is_said(prompts, weights, model_files, tmp_path, capfd):
     target = tmp_path / "answer.png"
     given = ["--preset", "fast", "--solver", "heun", "--steps", 2, "--guidance-interval", 0.3, 1]
@@ -149,6 +151,7 @@ def test_existing_answers_are_kept_unless_overwritten(prompts, weights, tmp_path
     assert Image.open(target).size == (256, 256)
 
 
+@pytest.mark.long
 def test_standard_input_is_answered_on_standard_output(prompts, weights):
     run = subprocess.run(
         [*COMMAND, "generate", "-", "--steps", "1", *weights],
@@ -161,6 +164,7 @@ def test_standard_input_is_answered_on_standard_output(prompts, weights):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows delivers Ctrl-C to whole process groups only")
+@pytest.mark.long
 def test_ctrl_c_leaves_finished_answers_whole_and_nothing_half(prompts, weights, tmp_path):
     for i in range(20):
         Image.new("RGB", (300, 300), (10 * i, 0, 0)).save(prompts / f"{i:02}.png")
@@ -185,6 +189,7 @@ def test_ctrl_c_leaves_finished_answers_whole_and_nothing_half(prompts, weights,
         Image.open(answer).load()
 
 
+@pytest.mark.long
 def test_answers_below_the_input_folder_are_no_prompts_next_time(prompts, weights, capfd):
     arguments = [prompts, "--out", prompts / "answers", "--steps", 1, *weights]
     assert generate(*arguments) == 1

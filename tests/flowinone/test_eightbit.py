@@ -295,16 +295,24 @@ def test_the_pipeline_computes_with_torchaos_tensors(expected, tmp_path, kind, b
     assert pipeline.quantize(kind) > 50
     plain = answer(pipeline)
     assert 0 < difference(plain, expected) < in_half
-    matrices = [name for name, tensor in network.named_parameters() if hasattr(tensor, "qdata")]
+    held = {name: eight_bit_values(tensor) for name, tensor in network.named_parameters()}
+    matrices = [name for name, values in held.items() if values is not None]
     assert len(matrices) > 50
-    held = {name: network.get_parameter(name) for name in matrices}
-    assert sum(tensor.qdata.nbytes for tensor in held.values()) == sum(sizes[name] for name in matrices) / 2
+    assert sum(held[name].nbytes for name in matrices) == sum(sizes[name] for name in matrices) / 2
     with pytest.raises(ValueError, match="8 bits already"):
         pipeline.quantize(kind)
     with pytest.raises(ValueError, match="call load_lora before quantize"):
         pipeline.load_lora(tmp_path / "lora.safetensors")
-    with pytest.raises(ValueError, match="cannot be saved after quantize"):
+    with pytest.raises(ValueError, match="a quantized pipeline cannot be saved; save it before quantize"):
         pipeline.save_pretrained(tmp_path)
+
+
+def eight_bit_values(parameter):
+    """What torchao stores of a matrix in 8 bits; None for a parameter that it left alone."""
+    if hasattr(parameter, "qdata"):
+        return parameter.qdata
+    # torchao up to 0.15 has another class for int8.
+    return parameter.tensor_impl.int_data if hasattr(parameter, "tensor_impl") else None
 
 
 def test_other_kinds_than_8_bits_are_refused():

@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import save_file
 
 from devtools import tiny
-from flowinone.model import FlowInOneModel
-from flowinone.training.config import LoraSettings
-from flowinone.training.parts import adapter_tensors, add_adapters
+from flowinone.model import Condition, FlowInOneModel
+from flowinone.training.adapters import adapter_tensors, add_adapters
+from flowinone.training.run_config import LoraSettings
 from flowinone.weights.lora import add_lora, read_lora
 from flowinone.weights.weightfile import CheckpointError
 
@@ -24,7 +24,7 @@ def answer(network):
     x = tiny.fixture_input("x", (2, 4, 32, 32))
     flags = torch.zeros(2, dtype=torch.bool)
     with torch.no_grad():
-        return network(x, torch.tensor([0.2, 0.7]), x.flip(0), flags, flags)
+        return network(x, torch.tensor([0.2, 0.7]), Condition(x.flip(0), flags, flags))
 
 
 def test_a_trained_adapter_is_the_same_in_the_weights(network, tmp_path):

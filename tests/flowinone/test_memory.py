@@ -1,12 +1,9 @@
-"""What the network needs beside its weights, and the pipeline with them, counted tensor by tensor at the released model's size and others."""
+"""The memory that the network needs in addition to its weights, counted tensor by tensor at several sizes."""
 
 import pytest
 import torch
 
-from benchmarks import costs
-from benchmarks.shapes import SIZES, meta_pipeline
-from benchmarks.ways import WAYS
-from devtools.counting import PeakBytes
+from devtools.peak_memory import PeakBytes
 from flowinone.config import FlowInOneConfig
 from flowinone.model import VelocityNetwork, activation_bytes
 
@@ -47,7 +44,8 @@ def test_an_evaluation_takes_the_bytes_that_are_promised(proportions, dtype, bat
     with torch.no_grad(), PeakBytes() as counted:
         network(latent, torch.empty(batch, device="meta"), latent, flags, flags)
     promised = batch * activation_bytes(config, dtype)
-    # Times and flags are not worth a promise, nor are the vectors, joined and in float32, that time-dependent values are made of.
+    # Times and flags are not worth a promise, nor are the vectors, joined and in float32, that time-dependent values
+    # are made of.
     vectors = sum(vector.numel() for parameter in network.time_dependent for vector in parameter.parameters())
     assert 0.97 * promised <= counted.peak <= promised + 64 * batch + vectors * (4 + dtype.itemsize)
 
@@ -60,14 +58,3 @@ def test_counting_sees_what_lives_at_the_same_time():
         third = second * 2
         third.add_(1)
     assert counted.peak == 8000
-
-
-@pytest.mark.parametrize(("kind", "gigabytes"), [(None, 4.0), ("int8", 2.6), ("float8", 2.6)])
-def test_a_picture_is_made_within(kind, gigabytes):
-    pipeline = meta_pipeline(SIZES["full"], torch.bfloat16)
-    if kind is not None:
-        pytest.importorskip("torchao", reason="needs torchao: pip install flowinone[eightbit]")
-        pipeline.quantize(kind)
-    weights = costs.weight_bytes(pipeline)
-    assert weights > 0.8e9 * gigabytes
-    assert weights + costs.counted_peak(pipeline, WAYS["own"]) <= 1e9 * gigabytes

@@ -1,6 +1,6 @@
-"""Mini, the model that comes with the package: it is there, whole, and works in every place that takes files.
+"""Mini, the model that ships with the package: it is complete, and works wherever files do.
 
-Nothing here looks at what its pictures show.
+What its pictures show is not tested here.
 """
 
 import fnmatch
@@ -17,8 +17,8 @@ from devtools import tiny
 from flowinone import FlowInOnePipeline, mini
 from flowinone.cli import main
 from flowinone.sampling import PRESETS
-from flowinone.training.config import Source, TrainingConfig
-from flowinone.training.parts import build
+from flowinone.training.build import build_objective
+from flowinone.training.run_config import DataSource, TrainingConfig
 
 ROOT = Path(__file__).parents[2]
 PROMPT = tiny.FIXTURES / "preprocess" / "wide.png"
@@ -76,8 +76,8 @@ def test_it_is_small_and_in_half_precision():
 
 def test_training_goes_on_from_its_files():
     parts = {name: str(path) for name, path in FILES.items()}
-    config = TrainingConfig(out="", data=(Source("pairs"),), contrastive_weight=0.0, **parts)
-    objective = build(config)
+    config = TrainingConfig(out="", data=(DataSource("pairs"),), contrastive_weight=0.0, **parts)
+    objective = build_objective(config)
     assert objective.vision.config.num_attention_heads == 4
     assert objective.vae.config.norm_num_groups == 8
     assert objective.model.velocity_network.config.latent_size == 16
@@ -120,7 +120,7 @@ def test_the_command_takes_it_or_files(tmp_path, capfd, option):
 
 def test_the_command_names_it_where_no_weights_are_given(tmp_path, capfd):
     assert generate("--out", tmp_path / "answer.png") == 2
-    assert "or --mini for the small model that comes with flowinone" in capfd.readouterr().err
+    assert "or --mini for the small model that ships with flowinone" in capfd.readouterr().err
 
 
 def test_the_package_takes_its_files_along():

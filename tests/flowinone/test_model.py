@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from devtools import tiny
+from devtools.numerics import relative_error
 from flowinone import FlowInOneConfig, FlowInOneModel
 from flowinone.model import Condition
 from flowinone.model.names import TRAINING_ONLY, native_name, upstream_name
-from tests.conftest import relative_error
 
 # float32 rounding through a few layers; a wrong epsilon or activation shows at 1e-4 and above.
 TOLERANCE = 1e-5

@@ -220,14 +220,16 @@ def test_shards_of_other_pairs_are_neither_kept_nor_mixed_with(folder, tmp_path,
     capfd.readouterr()
     assert pack(folder, *arguments) == 2
     assert (
-        "shards-000000.tar exists and holds other pairs; --overwrite replaces it, --name leaves it"
+        "shards-000000.tar exists and contains other pairs; --overwrite replaces it, another --name keeps it"
         in capfd.readouterr().err
     )
     assert contents(out) == before
 
     # Larger shards are fewer, and one of the smaller ones would stay.
     assert pack(folder, "--out", out, "--per-shard", 20, "--overwrite") == 2
-    assert "shards-000001.tar is of another packing and would stay among these" in capfd.readouterr().err
+    assert (
+        "shards-000001.tar is left over from another run and would be mixed with these shards" in capfd.readouterr().err
+    )
     assert contents(out) == before
     assert pack(folder, "--out", out, "--name", "others", "--workers", 1) == 0
     assert {name: content for name, content in contents(out).items() if name.startswith("shards")} == before
@@ -290,7 +292,7 @@ def test_a_process_that_ends_early_ends_the_run_with_a_sentence(tmp_path, capfd)
     killer.start()
     assert pack(folder, "--out", out, "--per-shard", 2, "--workers", 2) == 2
     killer.join()
-    assert "a packing process ended early, perhaps for want of memory; use fewer --workers" in capfd.readouterr().err
+    assert "a packing process was killed, perhaps because memory ran out; use fewer --workers" in capfd.readouterr().err
 
 
 def test_a_shard_none_of_whose_pairs_can_be_read_is_an_empty_one(folder, tmp_path):
@@ -306,8 +308,8 @@ def test_a_shard_none_of_whose_pairs_can_be_read_is_an_empty_one(folder, tmp_pat
     ("arguments", "message"),
     [
         (["missing", "--out", "out"], "missing does not exist; expected a pair folder"),
-        (["{folder}", "--out", "out", "--name", "../x"], "--name ../x cannot begin a file's name"),
-        (["{folder}", "--out", "out", "--name", ".x"], "--name .x cannot begin a file's name"),
+        (["{folder}", "--out", "out", "--name", "../x"], "--name ../x cannot start a file name"),
+        (["{folder}", "--out", "out", "--name", ".x"], "--name .x cannot start a file name"),
         (["shards-000000.tar", "--out", ".", "--overwrite"], "shards-000000.tar is an input and would be replaced"),
         ([".", "--out", ".", "--overwrite"], "is an input and would be replaced"),
         (["{folder}", "--out", "file"], "file"),

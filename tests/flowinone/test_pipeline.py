@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from devtools import tiny
+from devtools.numerics import relative_error
 from flowinone import FlowInOnePipeline
-from tests.conftest import relative_error
 
 
 @pytest.fixture(scope="module")

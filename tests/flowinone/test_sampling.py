@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
+from devtools.numerics import relative_error
 from flowinone import sampling
 from flowinone.model import Condition
 from flowinone.sampling import solvers
-from tests.conftest import relative_error
 
 
 def growth(x, t):

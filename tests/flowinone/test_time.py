@@ -1,4 +1,6 @@
-"""Time-dependent parameters and norms keep float32's accuracy whatever the weights' dtype, and are the same made at once."""
+"""Time-dependent parameters and norms keep float32's accuracy whatever the weights' dtype, and are the same made at
+once.
+"""
 
 import copy
 

@@ -423,12 +423,12 @@ def test_a_source_says_what_it_lacks():
 
 
 def test_a_path_opens_a_source_of_some_tasks_or_all():
-    source = open_scenes("scenes:doodle,wind", 5, 128, 192)
+    source = open_scenes("doodle,wind", seed=5, image_size=128, vision_size=192)
     assert (source.tasks, source.seed, source.size, source.prompt_size) == (("doodle", "wind"), 5, 128, 192)
     assert source.pair(3).name == SceneSource(["doodle", "wind"], 5).pair(3).name
-    assert open_scenes("scenes:", 0, 128, 128).tasks == SCENE_TASKS
-    with pytest.raises(ValueError, match="data 'scenes:doodle,painting': there are no scenes for painting; choose"):
-        open_scenes("scenes:doodle,painting", 0, 128, 128)
+    assert open_scenes("", seed=0, image_size=128, vision_size=128).tasks == SCENE_TASKS
+    with pytest.raises(ValueError, match="scenes:doodle,painting: there are no scenes for painting; choose"):
+        open_scenes("doodle,painting", seed=0, image_size=128, vision_size=128)
 
 
 @pytest.mark.parametrize("held_out", [False, True])

@@ -25,9 +25,10 @@ from PIL.PngImagePlugin import PngInfo
 from flowinone.preprocess import latent_view, to_pixels, vision_view
 from flowinone.prompts import dumps, tasks
 from flowinone.prompts.prompt_files import PROMPT_CHUNK
-from flowinone.training.data import BrokenPair, Mixture, Pair, TrainingPictures, loader, on_device, open_source
-from flowinone.training.pairs import Record, opened
+from flowinone.training.data import BatchDataset, Mixture, batch_loader, to_device
+from flowinone.training.pairs import BrokenPair, Pair, PairRecord, decoded
 from flowinone.training.shards import Shard, write_shard
+from flowinone.training.sources import open_source, resolve_source
 
 
 def picture(seed, size=(24, 20), mode="RGB"):
@@ -90,9 +91,12 @@ def bomb():
 BROKEN = {
     "cut off": (PNG[: len(PNG) // 2], "cannot be read: image file is truncated"),
     "empty": (b"", "is empty"),
-    "no picture": (b"not a picture at all", "is no picture (PNG, JPEG"),
+    "no picture": (b"not a picture at all", "is not a picture (PNG, JPEG"),
     "a bomb": (bomb(), "cannot be read: Image size (10000000000 pixels) exceeds limit"),
-    "a program for a printer": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n", "is no picture"),
+    "a program for a printer": (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n",
+        "is not a picture",
+    ),
 }
 
 
@@ -192,9 +196,11 @@ def test_a_prompt_document_that_cannot_be_read_breaks_a_pair_only_where_no_type_
     chunks = PngInfo()
     chunks.add_text(PROMPT_CHUNK, json.dumps({"version": 99}))
     prompt = encoded(picture(1), pnginfo=chunks)
-    with pytest.raises(BrokenPair, match=f"its input's {PROMPT_CHUNK} cannot be read .*; a type does without"):
-        opened(Record("x", prompt, PNG, None))
-    assert opened(Record("x", prompt, PNG, "t2i"))[0].bypass
+    with pytest.raises(
+        BrokenPair, match=f"its input's {PROMPT_CHUNK} chunk cannot be read .*; give the pair a type instead"
+    ):
+        decoded(PairRecord("x", prompt, PNG, None))
+    assert decoded(PairRecord("x", prompt, PNG, "t2i"))[0].bypass
 
 
 @pytest.mark.parametrize("part", ["input", "output"])
@@ -238,7 +244,7 @@ def test_no_damage_to_a_picture_does_anything_but_break_its_pair(data):
     for _ in range(data.draw(st.integers(0, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        pair, _ = opened(Record("x", PNG, bytes(content), None))
+        pair, _ = decoded(PairRecord("x", PNG, bytes(content), None))
     except BrokenPair as error:
         assert error.name == "x" and error.reason.startswith("its output ")
     else:
@@ -395,13 +401,13 @@ def test_patterns_name_shards_in_their_order(tmp_path, monkeypatch):
         ("nowhere", "nowhere does not exist; expected a pair folder, a .tar shard, or a pattern of them"),
         ("nowhere*.tar", "nowhere*.tar does not exist"),
         ("good-{0..2}.tar", "good-1.tar, which good-{0..2}.tar names, does not exist"),
-        ("good-{2..0}.tar", "names no shards: it counts down"),
-        ("empty", "empty holds no pairs; expected folders input and output, or .tar shards"),
-        ("strangers", "strangers holds no pairs: {strangers/input/a.png}: it has no partner in output; "),
+        ("good-{2..0}.tar", "names no shards, because its range counts down"),
+        ("empty", "empty contains no pairs; expected folders input and output, or .tar shards"),
+        ("strangers", "strangers contains no pairs: {strangers/input/a.png}: it has no partner in output; "),
         ("both", "name one of them"),
-        ("text.tar", "text.tar holds no pairs: text.tar: it is no tar file"),
-        ("nothing.tar", "nothing.tar: it is no tar file"),
-        ("hollow.tar", "hollow.tar holds no pairs: it is empty"),
+        ("text.tar", "text.tar contains no pairs: text.tar: it is not a tar file"),
+        ("nothing.tar", "nothing.tar: it is not a tar file"),
+        ("hollow.tar", "hollow.tar contains no pairs: it is empty"),
         ("packed.tar", "packed.tar: it is compressed; unpack it"),
     ],
 )
@@ -480,7 +486,7 @@ def test_a_source_of_broken_pairs_is_given_up():
     ("sources", "message"),
     [
         ([], "there are no sources"),
-        ([(Untouched("a", 1), 0)], "the weight of a is 0; expected a number more than 0"),
+        ([(Untouched("a", 1), 0)], "the weight of a is 0; expected a number greater than 0"),
         ([(Untouched("a", 1), float("nan"))], "the weight of a is nan"),
         ([(Untouched("a", 1), float("inf"))], "the weight of a is inf"),
         ([(Untouched("a", 1), 1), (Untouched("b", 0), 1)], "b holds no pairs"),
@@ -512,7 +518,7 @@ def sources(tmp_path_factory):
 
 def pictures_of(sources, steps=12, **options):
     mixture = Mixture([(open_source(source), weight) for source, weight in zip(sources, (2, 1))], seed=3)
-    return TrainingPictures(mixture, batch_size=3, vision_size=28, image_size=16, steps=steps, **options)
+    return BatchDataset(mixture, batch_size=3, vision_size=28, image_size=16, steps=steps, **options)
 
 
 def assert_same_batches(ones, others):
@@ -529,7 +535,7 @@ def test_a_batch_holds_both_views_of_the_prompt_and_the_target(sources):
     assert batch["names"] == [pair.name for pair in pairs]
     assert batch["bypass"].tolist() == [pair.bypass for pair in pairs] == ["shards" in name for name in batch["names"]]
     assert len(set(batch["bypass"].tolist())) == 2
-    tensors = on_device(batch, "cpu")
+    tensors = to_device(batch, "cpu")
     assert torch.equal(tensors["vision"], to_pixels([vision_view(pair.input, 28) for pair in pairs]))
     assert torch.equal(tensors["image"], to_pixels([latent_view(pair.input, 16) for pair in pairs]))
     assert torch.equal(tensors["target"], to_pixels([latent_view(pair.output, 16) for pair in pairs]))
@@ -561,11 +567,11 @@ def test_a_run_goes_on_at_any_step_with_the_batches_it_would_have_had(sources):
 def test_workers_give_the_same_batches_in_the_same_order_and_their_broken_pairs_arrive(sources, caplog):
     with caplog.at_level(logging.WARNING, "flowinone.training"):
         alone = pictures_of(sources)
-        expected = list(loader(alone))
+        expected = list(batch_loader(alone))
         lines = caplog.messages[:]
         caplog.clear()
         helped = pictures_of(sources)
-        assert_same_batches(loader(helped, workers=2), expected)
+        assert_same_batches(batch_loader(helped, workers=2), expected)
     folder = sources[0]
     assert len(lines) == 2
     assert lines == caplog.messages
@@ -583,14 +589,14 @@ def test_what_is_sent_to_another_process_gives_the_same_batches(sources):
 
 def test_a_loader_leaves_the_random_numbers_of_its_process_alone(sources):
     before = torch.get_rng_state()
-    list(loader(pictures_of(sources, steps=2)))
+    list(batch_loader(pictures_of(sources, steps=2)))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows delivers Ctrl-C to whole process groups only")
 def test_workers_leave_ctrl_c_to_the_main_process(sources):
     others = set(multiprocessing.active_children())
-    batches = iter(loader(pictures_of(sources), workers=1))
+    batches = iter(batch_loader(pictures_of(sources), workers=1))
     got = [next(batches)]
     for worker in set(multiprocessing.active_children()) - others:
         os.kill(worker.pid, signal.SIGINT)
@@ -601,8 +607,22 @@ def test_workers_leave_ctrl_c_to_the_main_process(sources):
 def test_a_loader_ends_with_the_reason_when_everything_is_broken(tmp_path):
     folder = write_pairs(tmp_path, ["a"])
     write(folder / "input" / "a.png", b"")
-    data = TrainingPictures(
-        Mixture([(open_source(folder), 1)], 0), batch_size=1, vision_size=28, image_size=16, steps=3
-    )
+    data = BatchDataset(Mixture([(open_source(folder), 1)], 0), batch_size=1, vision_size=28, image_size=16, steps=3)
     with pytest.raises(ValueError, match="100 pairs of .* in a row are broken"):
-        next(iter(loader(data, workers=1)))
+        next(iter(batch_loader(data, workers=1)))
+
+
+def test_a_registered_source_opens_the_paths_with_its_name(tmp_path):
+    write_pairs(tmp_path / "pairs", ["a"])
+    asked = []
+
+    def opener(path, *, seed, image_size, vision_size):
+        asked.append((path, seed, image_size, vision_size))
+        return Untouched(path, 3)
+
+    settings = dict(seed=5, image_size=64, vision_size=96)
+    assert resolve_source("made:up:here", {"made": opener}, **settings).name == "up:here"
+    assert asked == [("up:here", 5, 64, 96)]
+    assert len(resolve_source(str(tmp_path / "pairs"), {"made": opener}, **settings)) == 1
+    with pytest.raises(ValueError, match="other:up does not exist"):
+        resolve_source("other:up", {"made": opener}, **settings)

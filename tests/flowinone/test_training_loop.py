@@ -22,18 +22,23 @@ from devtools import tiny
 from flowinone import FlowInOnePipeline
 from flowinone.model import FlowInOneModel
 from flowinone.prompts import dumps, tasks
+from flowinone.toy import SOURCE_NAME, open_scenes
 from flowinone.training import losses, snapshots
-from flowinone.training.config import ConfigError, read_config
+from flowinone.training.build import build_objective
+from flowinone.training.ema import WeightAverage
 from flowinone.training.export import write_weights
 from flowinone.training.features import TargetFeatures
 from flowinone.training.loop import train
-from flowinone.training.objective import Chance
-from flowinone.training.optimizers import make_optimizer
-from flowinone.training.parts import build
+from flowinone.training.objective import NoiseDraws
+from flowinone.training.optimizers import make_optimizer, make_schedule
+from flowinone.training.run_config import ConfigError, read_config
 from flowinone.weights.checkpoint import open_network
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAIN = "import sys, tests.conftest; from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+TRAIN = (
+    "import sys; from devtools.comfyui.launch import accept_torchvision; accept_torchvision(); "
+    "from flowinone.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +87,10 @@ def fields(files, tmp_path):
 
 
 def run(file, **options):
-    return train(read_config(file), **options)
+    return train(read_config(file), sources={SOURCE_NAME: open_scenes}, **options)
 
 
+@pytest.mark.long
 def test_training_lowers_the_loss_and_logs_it(fields, tmp_path):
     losses = run(fields(steps=14, kl_weight=0.0, checkpoint_every=100)).losses
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
@@ -93,6 +99,7 @@ def test_training_lowers_the_loss_and_logs_it(fields, tmp_path):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.long
 def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(fields, tmp_path, optimizer):
     same = dict(accumulation=2, optimizer=optimizer)
     whole = run(fields(out=str(tmp_path / "whole"), steps=6, **same)).losses
@@ -103,6 +110,7 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(fields, tmp_path, 
     assert all(one[name].equal(other[name]) for name in one)
 
 
+@pytest.mark.long
 def test_source_steps_teach_the_prompt_encoder_to_guess(fields, files, tmp_path):
     _, models = files
     before = open_network(models["checkpoint"]).tensors(torch.float32)
@@ -128,6 +136,13 @@ def test_source_steps_teach_the_prompt_encoder_to_guess(fields, files, tmp_path)
     )
 
 
+@pytest.mark.long
+def test_runs_of_different_precision_follow_each_other_in_a_process(fields):
+    run(fields(steps=1, precision="bf16"))
+    assert len(run(fields(steps=2, precision="no")).losses) == 1
+
+
+@pytest.mark.long
 def test_stopping_saves_the_state_after_the_step(fields, tmp_path):
     def stop(step, terms):
         if step == 3:
@@ -139,6 +154,7 @@ def test_stopping_saves_the_state_after_the_step(fields, tmp_path):
     assert len(run(fields(steps=5)).losses) == 2
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_from_its_last_state(fields, tmp_path):
     file = fields(steps=400, checkpoint_every=2)
     states = tmp_path / "run" / "states"
@@ -186,6 +202,7 @@ def logged_losses(output):
     return {int(step): digits for step, digits in lines}
 
 
+@pytest.mark.long
 def test_two_processes_learn_and_go_on_exactly_where_they_were_stopped(fields, tmp_path):
     steps = dict(steps=14, kl_weight=0.0, checkpoint_every=4)
     whole = logged_losses(end_of(in_two_processes(TRAIN, tmp_path, str(fields(out=str(tmp_path / "whole"), **steps)))))
@@ -194,7 +211,10 @@ def test_two_processes_learn_and_go_on_exactly_where_they_were_stopped(fields, t
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
 
     file, states = fields(**steps), tmp_path / "run" / "states"
-    named = "import os, pathlib; pathlib.Path(__file__).with_name('process_' + os.environ['RANK']).write_text(str(os.getpid())); "
+    named = (
+        "import os, pathlib; "
+        "pathlib.Path(__file__).with_name('process_' + os.environ['RANK']).write_text(str(os.getpid())); "
+    )
     stopped = in_two_processes(named + TRAIN, tmp_path, str(file))
     while not snapshots.steps(states) and stopped.poll() is None:
         time.sleep(0.05)
@@ -210,6 +230,7 @@ def test_two_processes_learn_and_go_on_exactly_where_they_were_stopped(fields, t
     assert all(one[name].equal(other[name]) for name in one)
 
 
+@pytest.mark.long
 def test_the_contrastive_term_looks_at_the_pairs_of_all_processes(tmp_path):
     program = """
 import torch
@@ -219,7 +240,8 @@ from devtools.tiny import fixture_input
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()
 half = slice(2 * rank, 2 * rank + 2)
-sources, features = fixture_input("ctx_feat", (4, 4096))[half].requires_grad_(), fixture_input("img_feat", (4, 4096))[half]
+sources = fixture_input("ctx_feat", (4, 4096))[half].requires_grad_()
+features = fixture_input("img_feat", (4, 4096))[half]
 loss = losses.contrastive_loss(sources, features, 10.0)
 loss.backward()
 assert sources.grad.abs().max() > 0
@@ -235,6 +257,7 @@ distributed.destroy_process_group()
     assert mean == pytest.approx(float(whole), abs=2e-6)
 
 
+@pytest.mark.long
 def test_everything_of_the_checkpoint_is_kept(fields, files, tmp_path):
     public = tiny.network_weights()
     extra = {"open_clip.note": torch.arange(3.0)}
@@ -247,6 +270,7 @@ def test_everything_of_the_checkpoint_is_kept(fields, files, tmp_path):
     assert len(moved) > 0.9 * len(public)
 
 
+@pytest.mark.long
 def test_a_lora_changes_the_picture_and_nothing_else_is_written(fields, files, tmp_path):
     result = run(fields(mode="lora", steps=8, lora={"rank": 4, "alpha": 8}, learning_rate=1e-2))
     assert [file.name for file in result.files] == ["lora.safetensors"]
@@ -262,18 +286,19 @@ def test_a_lora_changes_the_picture_and_nothing_else_is_written(fields, files, t
     assert np.abs(answers[1] - answers[0]).mean() > 1
 
 
+@pytest.mark.long
 def test_recomputing_changes_memory_and_not_the_gradients(fields):
     config = read_config(fields())
     gradients = []
     for again in (False, True):
-        objective = build(read_config(fields(gradient_checkpointing=again)))
+        objective = build_objective(read_config(fields(gradient_checkpointing=again)))
         batch = {
             name: tiny.fixture_input(name, (2, 3, side, side), 0.3)
             for name, side in (("vision", 384), ("image", 256), ("target", 256))
         }
         batch["bypass"] = torch.tensor([False, True])
-        chance = Chance.draw(config.seed, 0, 2, objective.model.config.latent_shape, 0.0)
-        loss, _ = objective(batch, chance)
+        draws = NoiseDraws.draw(config.seed, 0, 2, objective.model.config.latent_shape, 0.0)
+        loss, _ = objective(batch, draws)
         loss.backward()
         gradients.append({name: p.grad for name, p in objective.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) > 300
@@ -294,6 +319,7 @@ def no_file_above(size):
 
 
 @pytest.mark.parametrize("refused", ["weights", "optimizer"])
+@pytest.mark.long
 def test_a_full_disk_leaves_the_last_state(tmp_path, fields, refused):
     run(fields(steps=2))
     states = tmp_path / "run" / "states"
@@ -302,12 +328,13 @@ def test_a_full_disk_leaves_the_last_state(tmp_path, fields, refused):
     with no_file_above(
         sizes["weights.safetensors"] - 1000 if refused == "weights" else sizes["weights.safetensors"] + 500
     ):
-        with pytest.raises(snapshots.SnapshotError, match="step_00000004 could not be written.*goes on from step 2"):
+        with pytest.raises(snapshots.SnapshotError, match="step_00000004 could not be written.*resumes from step 2"):
             run(fields(steps=4))
     assert [entry.name for entry in states.iterdir()] == ["step_00000002"]
     assert len(run(fields(steps=4)).losses) == 2
 
 
+@pytest.mark.long
 def test_a_full_disk_leaves_the_last_result(tmp_path, fields, files):
     result = tmp_path / "result.safetensors"
     write_weights(result, {"a": torch.zeros(10)}, {})
@@ -324,6 +351,7 @@ def test_results_are_read_by_whoever_reads_other_files(tmp_path):
     )
 
 
+@pytest.mark.long
 def test_a_run_that_starts_anew_keeps_the_states_of_the_one_before(tmp_path, fields):
     run(fields(steps=4))
     assert len(run(fields(steps=2), resume=False).losses) == 2
@@ -375,6 +403,7 @@ def target_features(width=32, hidden=64, side=64, layers=2):
     }
 
 
+@pytest.mark.long
 def test_the_contrastive_term_trains_its_head_and_leaves_its_tower(fields, tmp_path):
     extra = target_features()
     save_file(tiny.network_weights() | extra, tmp_path / "public.safetensors")
@@ -441,6 +470,7 @@ def test_target_features_are_those_of_the_plain_tower():
     assert temperature == 4
 
 
+@pytest.mark.long
 def test_the_sample_sheet_shows_prompt_and_answer(fields, files, tmp_path):
     prompt = files[0] / "pairs" / "input" / "3.png"
     run(fields(steps=2, sample_every=2, samples=[str(prompt)], sample_steps=2))
@@ -452,6 +482,7 @@ def test_the_sample_sheet_shows_prompt_and_answer(fields, files, tmp_path):
     assert np.abs(shown - np.asarray(Image.open(prompt), float)).mean() < 40
 
 
+@pytest.mark.long
 def test_a_caption_among_the_samples_is_answered_without_the_dual_path(fields, tmp_path, monkeypatch):
     document = tmp_path / "caption.json"
     document.write_text(dumps(tasks.text_to_image("a red heart")), encoding="utf-8")
@@ -467,6 +498,7 @@ def test_a_caption_among_the_samples_is_answered_without_the_dual_path(fields, t
     assert asked == [(1, (True,))]
 
 
+@pytest.mark.long
 def test_samples_are_looked_at_before_anything_is_learnt(fields, tmp_path):
     (tmp_path / "words.png").write_text("no picture", encoding="utf-8")
     for name in ("words.png", "missing.png"):
@@ -475,6 +507,7 @@ def test_samples_are_looked_at_before_anything_is_learnt(fields, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_a_network_from_scratch_learns_from_scenes(fields, files, tmp_path):
     shape = dataclasses.asdict(FlowInOneModel.from_state_dict(tiny.network_weights()).config)
     result = run(
@@ -507,6 +540,7 @@ def test_a_network_from_scratch_learns_from_scenes(fields, files, tmp_path):
         run(fields(out=str(tmp_path / "other"), data=["scenes:cooking"]))
 
 
+@pytest.mark.long
 def test_a_prompt_encoder_may_stay_as_it_is(fields, files):
     (network,) = run(fields(steps=2, train_prompt=False)).files
     before, after = (open_network(file).tensors(torch.float32) for file in (files[1]["checkpoint"], network))
@@ -515,21 +549,24 @@ def test_a_prompt_encoder_may_stay_as_it_is(fields, files):
     }
 
 
+@pytest.mark.long
 def test_another_kind_of_run_in_the_same_folder_is_refused(fields):
     run(fields(steps=2))
-    with pytest.raises(snapshots.SnapshotError, match="another kind of run"):
+    with pytest.raises(snapshots.SnapshotError, match="snapshot of another kind of run"):
         run(fields(steps=4, mode="lora"))
 
 
+@pytest.mark.long
 def test_going_on_with_another_optimizer_is_refused(fields):
     run(fields(steps=2))
-    with pytest.raises(snapshots.SnapshotError, match="another optimizer"):
+    with pytest.raises(snapshots.SnapshotError, match="snapshot of a run with another optimizer"):
         run(fields(steps=4, optimizer="muon"))
 
 
+@pytest.mark.long
 def test_muon_moves_the_matrices_and_adamw_everything_else(fields):
-    objective = build(read_config(fields()))
-    optimizer = make_optimizer("muon", objective, 1e-3, (0.9, 0.9), 0.03, plain=("model.prompt_encoder",))
+    objective = build_objective(read_config(fields()))
+    optimizer = make_optimizer("muon", objective, 1e-3, (0.9, 0.9), 0.03, adamw_only=("model.prompt_encoder",))
     muon, adamw = optimizer.parts
     by_tensor = {id(parameter): name for name, parameter in objective.named_parameters()}
     turned = {by_tensor[id(p)] for group in muon.param_groups for p in group["params"]}
@@ -545,3 +582,58 @@ def test_muon_moves_the_matrices_and_adamw_everything_else(fields):
         all("nodecay_" in by_tensor[id(p)] for p in adamw.param_groups[1]["params"])
         and adamw.param_groups[1]["weight_decay"] == 0
     )
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [1 / 3, 2 / 3, 1, 1, 1, 1, 1]),
+        ("cosine", [1 / 3, 2 / 3, 1, *(0.5 * (1 + np.cos(np.pi * step / 5)) for step in range(1, 5))]),
+    ],
+)
+def test_the_learning_rate_warms_up_from_the_first_step_and_is_the_same_after_a_resume(optimizer, schedule, expected):
+    def rates(start):
+        layer = torch.nn.Linear(2, 2)
+        optimize = make_optimizer(optimizer, layer, 0.5, (0.9, 0.9), 0.0)
+        scheduler = make_schedule(schedule, optimize, 0.1, warmup=3, steps=7, start=start)
+        for _ in range(start, 7):
+            yield [group["lr"] for group in optimize.param_groups]
+            layer(torch.ones(1, 2)).sum().backward()
+            optimize.step()
+            scheduler.step()
+
+    whole = list(rates(0))
+    for found, factor in zip(whole, expected):
+        assert found == pytest.approx([0.1 * factor] * len(found))
+    assert list(rates(4)) == whole[4:]
+
+
+def test_the_average_warms_up_resumes_exactly_and_takes_the_weights_place_for_a_while():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    steps = [float(value) for value in range(1, 7)]
+
+    def average_of(average, values):
+        for value in values:
+            layer.weight.data.fill_(value)
+            average.update()
+        return average
+
+    whole = average_of(WeightAverage(layer, 0.3), steps)
+    expected = steps[0]
+    for number, value in enumerate(steps[1:], 1):
+        decay = min(0.3, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * value
+    assert whole.state()["weight"].item() == pytest.approx(expected)
+    resumed = WeightAverage(layer, 0.3)
+    resumed.load_state(average_of(WeightAverage(layer, 0.3), steps[:3]).state(), 3)
+    assert average_of(resumed, steps[3:]).state()["weight"].equal(whole.state()["weight"])
+    with whole.applied():
+        assert layer.weight.item() == pytest.approx(expected)
+    assert layer.weight.item() == steps[-1]
+
+
+def test_training_knows_nothing_of_the_toy_world():
+    for file in (ROOT / "flowinone" / "training").glob("*.py"):
+        text = file.read_text(encoding="utf-8").lower()
+        assert "scene" not in text and "toy" not in text, file.name

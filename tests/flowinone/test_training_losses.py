@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from devtools.tiny import FIXTURES, fixture_input
 from flowinone.training import losses
-from flowinone.training.objective import Chance
+from flowinone.training.objective import NoiseDraws
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_null_samples_hand_their_targets_on_among_themselves():
 
 
 def test_a_null_sample_is_never_alone():
-    drawn = [Chance.draw(0, number, 4, (1, 2, 2), 0.3).null for number in range(200)]
+    drawn = [NoiseDraws.draw(0, number, 4, (1, 2, 2), 0.3).null for number in range(200)]
     counts = {int(null.sum()) for null in drawn}
     assert counts == {0, 2, 3, 4}
     # Alone it is none at all, as drawn by the one in three chances that leave none or one.

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from devtools import tiny
+from devtools.numerics import relative_error
 from flowinone.vision import VisionEncoder
 from flowinone.weights.mapping import janus_map, vision_map
-from tests.conftest import relative_error
 
 
 def built(mapping, stored):

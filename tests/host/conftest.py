@@ -1,9 +1,7 @@
-"""One real ComfyUI server with this pack, mini and a tiny model, for all tests of this folder."""
+"""One ComfyUI server with this pack, mini and a tiny model, for all tests in this folder."""
 
 import io
 import json
-import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -11,63 +9,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from devtools import environment
+from devtools import FIXTURES, ROOT, environment
+from devtools.comfyui import fixtures
 from devtools.comfyui.client import ComfyClient
+from devtools.comfyui.fixtures import LOADER, PHOTO
 from devtools.comfyui.prompt import inputs_of, node, node_id
-from devtools.comfyui.server import PACK_NAME, ComfyServer
-
-ROOT = Path(__file__).resolve().parents[2]
-PHOTO = ROOT / "tests" / "fixtures" / "preprocess" / "wide.png"
-# What stands in for files of others that workflows need: by node and input.
-TINY = {
-    "UpscaleModelLoader": {"model_name": "upscale_tiny.safetensors"},
-    "UNETLoader": {"unet_name": "detector_tiny.safetensors"},
-}
-# The tiny untrained model that the fixtures' numbers are of.
-LOADER = {
-    "checkpoint": "flowinone_tiny.safetensors",
-    "vision": "janus_vision_tiny.safetensors",
-    "vae": "vae_tiny.safetensors",
-    "dtype": "float32",
-}
+from devtools.comfyui.server import prepared_host
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """A running server; its base folder lies in the session's temporary folder."""
-    comfyui = os.environ.get("FLOWINONE_COMFYUI")
-    if not comfyui:
-        pytest.skip("needs a ComfyUI: run bash scripts/test.sh, or set FLOWINONE_COMFYUI to its folder")
-    from safetensors.torch import save_file
-
-    from devtools.tiny import upscaler_weights, write_models
-
-    base = tmp_path_factory.mktemp("comfyui")
-    tiny = write_models(base / "models")
-    upscaler = base / "models" / "upscale_models" / TINY["UpscaleModelLoader"]["model_name"]
-    upscaler.parent.mkdir()
-    save_file(upscaler_weights(), upscaler)
-    # The folder of the workflow for folders.
-    (base / "input" / "photos").mkdir(parents=True)
-    for photo in (PHOTO, PHOTO.with_name("tall.png")):
-        shutil.copy(photo, base / "input" / "photos")
-    # A second place for networks, made known the way users do it.
-    elsewhere = tmp_path_factory.mktemp("more models")
-    shutil.copy(tiny["checkpoint"], elsewhere / "flowinone_elsewhere.safetensors")
-    paths = base / "extra_model_paths.yaml"
-    paths.write_text(json.dumps({"tests": {"base_path": str(elsewhere), "flowinone": "."}}), encoding="utf-8")
-    python = os.environ.get("FLOWINONE_COMFYUI_PYTHON", sys.executable)
-    shutil.copytree(Path(__file__).parent / "inspector", base / "custom_nodes" / "inspector")
-    arguments = (
-        "--extra-model-paths-config",
-        str(paths),
-        "--whitelist-custom-nodes",
-        PACK_NAME,
-        "inspector",
-        "--preview-method",
-        "latent2rgb",
+def host():
+    """The folder of a ComfyUI and the Python that runs it."""
+    return prepared_host() or pytest.skip(
+        "needs a ComfyUI: run bash scripts/test.sh, or set FLOWINONE_COMFYUI to its folder"
     )
-    with ComfyServer(comfyui, python, base, arguments=arguments) as running:
+
+
+@pytest.fixture(scope="session")
+def server(host, tmp_path_factory):
+    """A running server; its base folder is in the session's temporary folder."""
+    base, elsewhere = tmp_path_factory.mktemp("comfyui"), tmp_path_factory.mktemp("more models")
+    with fixtures.tiny_server(*host, base, elsewhere) as running:
         yield running
 
 
@@ -81,9 +43,9 @@ def client(server):
 
 @pytest.fixture
 def workflow(client):
-    """The shipped workflow as an API prompt, ready to queue: a fixture picture for the canvas, the tiny model and four steps."""
+    """A shipped workflow as an API prompt, ready to queue: with a fixture picture, the tiny model and four steps."""
     prompt = json.loads((ROOT / "workflows" / "api" / "Visual prompt to image.json").read_text(encoding="utf-8"))
-    picture = next(iter(sorted((ROOT / "tests" / "fixtures" / "prompts").glob("*.png"))))
+    picture = next(iter(sorted((FIXTURES / "prompts").glob("*.png"))))
     canvas = node_id(prompt, "FlowInOneCanvas")
     prompt[canvas] = node("LoadImage", image=client.upload(picture))
     inputs_of(prompt, "FlowInOneLoader").update(LOADER, dtype="default")
@@ -95,23 +57,23 @@ def workflow(client):
 
 @pytest.fixture(scope="module")
 def browser():
-    """A Chromium without a window. For a module only: nothing else in this process can use asyncio meanwhile."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: run bash scripts/test.sh")
+    """A Chromium without a window. For one module: meanwhile nothing else in this process can use asyncio."""
+    pytest.importorskip("playwright", reason="needs playwright: run bash scripts/test.sh")
     program = environment.find_browser(Path(sys.executable))
     if program is None:
         pytest.skip(
             "needs a browser, and none was found or could be fetched: install Chromium, Chrome or Edge, or name one: "
             "FLOWINONE_BROWSER=/path/to/chrome"
         )
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, **environment.BROWSER_OPTIONS)
+    from devtools.browser.chromium import launched
+
+    with launched(program) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def answer(client):
-    """Run a graph of ComfyUI's own sampling nodes; the decoded picture."""
+    """Run a graph with ComfyUI's own sampling nodes; returns the decoded picture."""
     photo = client.upload(PHOTO)
 
     def run(steps=4, cfg=7.0, sampler="euler", nodes=None, on_event=None, filename="native", **encode):

@@ -1,10 +1,9 @@
-"""Looks at the native MODEL from inside a ComfyUI, where no server's route reaches: low memory, made up, on any
-machine.
+"""Examines the native MODEL inside a ComfyUI process, where no server's route reaches: simulated low memory and 8 bits.
 
     python inside.py <ComfyUI folder> <models folder> <exchange folder>
 
-prints what it found as one JSON object, and leaves tensors in the exchange folder. It is a program of its own because
-ComfyUI's Python need not have pytest.
+prints its findings as one JSON object and leaves tensors in the exchange folder. A separate program, because ComfyUI's
+Python need not have pytest.
 """
 
 import importlib.util
@@ -134,9 +133,7 @@ def eight_bit_flag() -> dict:
 
 
 def eight_bit_files() -> dict:
-    """Networks in ComfyUI's 8-bit format: what they hold and answer, whole and a layer at a time, with and without a
-    LoRA.
-    """
+    """Networks in ComfyUI's 8-bit format: content and answers, whole and layer by layer, with and without a LoRA."""
     expected = own_answer(model(), 2)
     key = "diffusion_model.coarse.blocks.0.mlp.w0.weight"
     update = torch.randn(128, 64, generator=torch.Generator().manual_seed(2)) / 8

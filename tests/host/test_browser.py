@@ -1,4 +1,4 @@
-"""The shipped workflows in ComfyUI's own page, in both renderers: they open, run, show their picture and come back from it."""
+"""The shipped workflows in ComfyUI's page, in both renderers: they open, run, show their picture and load from it."""
 
 import io
 import json
@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.host.conftest import ROOT, TINY
+from devtools import ROOT
+from devtools.comfyui.fixtures import TINY
 
 WORKFLOWS = ROOT / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))

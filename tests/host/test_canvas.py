@@ -1,7 +1,6 @@
-"""FlowInOne Canvas without its page: the node draws what its text says, and the server draws the same while it is edited."""
+"""FlowInOne Canvas without its page: the node renders its drawing, and the server renders the same for the editor."""
 
 import http.client
-import io
 import json
 import os
 import re
@@ -13,24 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from devtools import ROOT
 from devtools.comfyui.client import ExecutionFailed
+from devtools.comfyui.fixtures import PHOTO
 from devtools.comfyui.prompt import node
+from devtools.pixels import as_saved, opened
 from flowinone.prompts import Box, Doodle, PhotoCanvas, SolidCanvas, Text, VisualPrompt, dumps, loads, render
 from flowinone.prompts.spec import Stroke
-from tests.host.conftest import PHOTO, ROOT
 
 BOX = VisualPrompt("text_box", PhotoCanvas("letterbox", "#204060"), (Box((0.2, 0.3, 0.6, 0.7), "put a fox"),))
 PLAIN = VisualPrompt("text_to_image", SolidCanvas(), (Text("a fox", (0.1, 0.1, 0.9, 0.9)),), bypass=True)
 DEFAULTS = dict(picture="", size=256, font="bundled")
-
-
-def as_saved(picture):
-    """A picture as ComfyUI saves it: its levels became floats on the way and are cut to 8 bit again."""
-    return (255.0 * (np.asarray(picture, np.float32) / 255)).astype(np.uint8)
-
-
-def opened(content):
-    return np.asarray(Image.open(io.BytesIO(content)))
 
 
 @pytest.fixture
@@ -144,7 +136,7 @@ def test_a_dropped_picture_that_was_replaced_is_drawn_on_anew(canvas, server):
     [
         (dict(drawing=" "), "drawing: is empty; draw on the canvas"),
         (dict(drawing="{"), "is not JSON|not a visual prompt|no JSON"),
-        (dict(drawing=dumps(BOX)), "image: is not connected; connect a picture"),
+        (dict(drawing=dumps(BOX)), "image: is not connected; connect a photo"),
         (dict(drawing=dumps(BOX), picture="gone.png [input]"), "'gone.png .input.' is not among ComfyUI's files"),
         (dict(drawing=dumps(BOX), picture="../comfyui.log"), "is not among ComfyUI's files"),
         (dict(drawing=dumps(BOX).replace("0.2", "1e300")), r"area\[0\]: is 1e\+300; expected -1 to 2"),
@@ -214,7 +206,7 @@ def test_alpha_is_ignored_where_load_image_ignores_it(ask, client, tmp_path):
         (b"[]", "prompt: is missing"),
         (b"null", "prompt: is missing"),
         ({}, "prompt: is missing"),
-        (dict(prompt={"version": 1}), "prompt: is missing; send the document as text"),
+        (dict(prompt={"version": 1}), "prompt: is missing; send the visual prompt as text"),
         (dict(prompt="[]"), "is a list of 0, the prompts of a batch"),
         (dict(prompt="[" * 100_000), "deep|nested"),
         (dict(prompt='{"version": 99}'), "newer FlowInOne"),
@@ -227,13 +219,13 @@ def test_alpha_is_ignored_where_load_image_ignores_it(ask, client, tmp_path):
         (dict(prompt=dumps(PLAIN), font="../../secret.ttf"), "font: is not in models/fonts"),
         (dict(prompt=dumps(PLAIN), font=[1]), "font: is not in models/fonts"),
         (dict(prompt=dumps(BOX)), "photo: is missing"),
-        (dict(prompt=dumps(BOX), picture=["a"]), "picture: is no name"),
+        (dict(prompt=dumps(BOX), picture=["a"]), "picture: is not a file name"),
         (dict(prompt=dumps(BOX), picture="gone.png"), "picture: 'gone.png' is not among ComfyUI's files"),
         (dict(prompt=dumps(BOX), picture="../comfyui.log"), "is not among ComfyUI's files"),
         (dict(prompt=dumps(BOX), picture="../../../../etc/passwd [output]"), "is not among ComfyUI's files"),
         (dict(prompt=dumps(BOX), picture="a\0b.png"), "is not among ComfyUI's files"),
-        (dict(prompt=dumps(BOX), picture="no picture.png"), "picture: no picture.png cannot be read"),
-        (dict(prompt=dumps(BOX), picture="cut.png"), "picture: cut.png cannot be read"),
+        (dict(prompt=dumps(BOX), picture="no picture.png"), "picture: no picture.png cannot be read as an image"),
+        (dict(prompt=dumps(BOX), picture="cut.png"), "picture: cut.png cannot be read as an image"),
     ],
     ids=lambda value: None if isinstance(value, str) else str(value)[:50],
 )

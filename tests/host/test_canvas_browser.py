@@ -1,4 +1,4 @@
-"""FlowInOne Canvas in ComfyUI's own page, in both renderers: what is drawn there is kept, and is what the model is given."""
+"""FlowInOne Canvas in ComfyUI's page, in both renderers: drawings are saved, and are what the model gets."""
 
 import base64
 import json
@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from devtools import ROOT
 from devtools import photos as scenes
+from devtools.comfyui.fixtures import PHOTO
+from devtools.pixels import as_saved, opened
 from flowinone import cli
 from flowinone.prompts import loads, render
-from tests.host.conftest import PHOTO, ROOT
-from tests.host.test_canvas import as_saved, opened
 
 WIDE = "wide.png"
 INVERTED = 255 - np.asarray(Image.open(PHOTO).convert("RGB"))
@@ -297,7 +298,8 @@ def test_every_control_has_a_name_and_takes_the_focus(page, new):
         canvas.stage.focus()
         canvas.press(key, "Enter", "Escape")
         nameless = canvas.element.evaluate(
-            """(root) => [...root.querySelectorAll('button, select, input, textarea, canvas')].filter((control) => control.checkVisibility())
+            """(root) => [...root.querySelectorAll('button, select, input, textarea, canvas')]
+                .filter((control) => control.checkVisibility())
             .filter((control) => {
                 control.focus();
                 const named = control.ariaLabel || control.closest('label')?.textContent || control.textContent;
@@ -426,7 +428,8 @@ def test_a_canvas_works_within_a_subgraph(page, new):
     page.command("Comfy.Graph.ConvertToSubgraph")
     canvas.page.wait_for_function("() => app.graph.nodes.some((node) => node.isSubgraphNode?.())")
     canvas.page.evaluate(
-        "() => { const host = app.graph.nodes.find((node) => node.isSubgraphNode?.()); app.canvas.openSubgraph(host.subgraph, host); }"
+        "() => { const host = app.graph.nodes.find((node) => node.isSubgraphNode?.());"
+        " app.canvas.openSubgraph(host.subgraph, host); }"
     )
     canvas.page.wait_for_function("() => app.canvas.graph.nodes.some(({type}) => type === 'FlowInOneCanvas')")
     number = canvas.page.evaluate("() => app.canvas.graph.nodes.find(({type}) => type === 'FlowInOneCanvas').id")
@@ -447,7 +450,8 @@ def test_points_are_where_they_are_drawn_at_every_zoom(page, new, zoom):
     canvas = new(page, (0, 0), picture="meadow.png")
     # The middle of the canvas, in the middle of the window.
     canvas.page.evaluate(
-        "(zoom) => { Object.assign(app.canvas.ds, {scale: zoom, offset: [900 / zoom - 230, 600 / zoom - 350]}); app.canvas.setDirty(true, true); }",
+        "(zoom) => { Object.assign(app.canvas.ds, {scale: zoom, offset: [900 / zoom - 230, 600 / zoom - 350]});"
+        " app.canvas.setDirty(true, true); }",
         zoom,
     )
     canvas.page.wait_for_timeout(600)
@@ -477,15 +481,16 @@ def test_the_drawing_stays_square_in_every_size_of_the_node(page, new, size):
     )
 
 
+PHOTO_PROMPT = '{"version": 1, "task": "text_box", "canvas": {"type": "photo"}, '
 HOSTILE = [
     "{",
-    '{"version": 1, "task": "text_box", "canvas": {"type": "photo"}, "marks": [{"type": "script", "src": "x"}]}',
-    '{"version": 1, "task": "text_box", "canvas": {"type": "photo"}, "onload": "alert(1)"}',
-    '{"version": 1, "task": "text_box", "canvas": {"type": "photo"}, "marks": [{"type": "box", "area": [0, 0, 1, 1e308]}]}',
+    PHOTO_PROMPT + '"marks": [{"type": "script", "src": "x"}]}',
+    PHOTO_PROMPT + '"onload": "alert(1)"}',
+    PHOTO_PROMPT + '"marks": [{"type": "box", "area": [0, 0, 1, 1e308]}]}',
     # Only Python knows these.
-    '{"version": 1, "task": "text_box", "canvas": {"type": "photo"}, "marks": [{"type": "box", "area": [0, 0, 1, 1], "width": 1e300}]}',
-    '{"version": 1, "task": "text_box", "canvas": {"type": "photo"}, "marks": [{"type": "box", "area": [0.5, 0.5, 0.1, 0.1]}]}',
-    '{"version": 1, "task": "text_box", "canvas": {"type": "photo"}, "marks": [{"type": "box", "area": [0, 0, 1, 1], "color": "url(x)"}]}',
+    PHOTO_PROMPT + '"marks": [{"type": "box", "area": [0, 0, 1, 1], "width": 1e300}]}',
+    PHOTO_PROMPT + '"marks": [{"type": "box", "area": [0.5, 0.5, 0.1, 0.1]}]}',
+    PHOTO_PROMPT + '"marks": [{"type": "box", "area": [0, 0, 1, 1], "color": "url(x)"}]}',
 ]
 
 
@@ -613,7 +618,7 @@ def test_a_limit_is_said_and_what_was_drawn_stays(classic, new):
 def test_strengths_are_shown_as_numbers_and_can_be_typed(page, new):
     canvas = new(page)
     for task, field, name in (
-        ("point_force", "Strength of the force", "magnitude"),
+        ("point_force", "Strength of the push", "magnitude"),
         ("wind", "Strength of the wind", "strength"),
     ):
         canvas.task(task)

@@ -6,18 +6,8 @@ import time
 import pytest
 from PIL import Image
 
-from devtools.comfyui.client import ExecutionFailed, ExecutionInterrupted
+from devtools.comfyui.client import Events, ExecutionFailed, ExecutionInterrupted
 from devtools.comfyui.prompt import inputs_of, node_id
-
-
-class Events(list):
-    """Collects a run's messages as (type, data), and can be passed as `on_event`."""
-
-    def __call__(self, kind, data):
-        self.append((kind, data))
-
-    def of(self, kind):
-        return [data for name, data in self if name == kind]
 
 
 def test_the_server_offers_the_nodes_of_the_pack(server, client):

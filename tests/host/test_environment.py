@@ -1,6 +1,7 @@
 """How the scripts find an existing ComfyUI, its Python and a browser, and what they install."""
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -134,3 +135,15 @@ def test_a_step_that_takes_too_long_is_ended_with_all_that_it_started(no_browser
     assert before
     time.sleep(0.5)
     assert environment.LOG.stat().st_size == before
+
+
+def test_processes_change_the_environment_one_after_the_other(tmp_path):
+    program = (
+        "import pathlib, sys, time; from devtools import environment; environment.CACHE = pathlib.Path(sys.argv[1])\n"
+        "with environment.alone(), open(sys.argv[1] + '/log', 'a') as log:\n"
+        "    print('in', file=log, flush=True); time.sleep(0.3); print('out', file=log, flush=True)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    running = [subprocess.Popen(command, cwd=environment.ROOT, stderr=subprocess.DEVNULL) for _ in range(3)]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    assert (tmp_path / "log").read_text().split() == ["in", "out"] * 3

@@ -1,7 +1,8 @@
 """Every node explains itself: tooltips, search words, and a help page in English and Chinese with pictures.
 
-A new node gets comfyui_flowinone/web/docs/NODE/en.md and zh.md, in the form of the others, a graph in scripts/help_pictures.py, which
-takes the pictures, and its texts in locales/ (see test_locales.py). A changed one needs its pages and pictures changed.
+A new node gets comfyui_flowinone/web/docs/NODE/en.md and zh.md, in the form of the others, a graph in
+scripts/help_pictures.py, which takes the pictures, and its texts in locales/ (see test_locales.py). A changed one needs
+its pages and pictures changed.
 """
 
 import re
@@ -10,10 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from devtools import ROOT
 from devtools.comfyui.server import PACK_NAME
-from tests.host.conftest import ROOT
-from tests.host.test_install import ask
-from tests.host.test_locales import shipped
+from devtools.translations import shipped
 
 DOCS = ROOT / "comfyui_flowinone" / "web" / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.glob("*/*.md"))
@@ -172,9 +172,10 @@ def test_the_chinese_page_says_the_same_in_chinese(node):
         assert not line or re.search("[\u4e00-\u9fff]", line), line
 
 
-def test_the_server_hands_out_pages_and_pictures(server):
+def test_the_server_hands_out_pages_and_pictures(client):
     for path in filter(Path.is_file, DOCS.glob("**/*")):
-        assert ask(server, f"/extensions/{PACK_NAME}/docs/{path.relative_to(DOCS).as_posix()}") == path.read_bytes()
+        address = f"/extensions/{PACK_NAME}/docs/{path.relative_to(DOCS).as_posix()}"
+        assert client.request(address) == path.read_bytes()
 
 
 FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -188,7 +189,9 @@ TITLE = """() => {
     const [node] = app.graph.nodes, {offset} = app.canvas.ds, {left, top} = app.canvas.canvas.getBoundingClientRect();
     return [left + node.pos[0] + 90 + offset[0], top + node.pos[1] - LiteGraph.NODE_TITLE_HEIGHT / 2 + offset[1]];
 }"""
-SHOWN = "(page) => [...page.querySelectorAll('img')].map(({src, complete, naturalWidth}) => [src, complete && naturalWidth])"
+SHOWN = """(page) => [...page.querySelectorAll('img')].map(
+    ({src, complete, naturalWidth}) => [src, complete && naturalWidth]
+)"""
 
 
 def test_the_help_panel_shows_the_page_of_the_language_with_its_pictures(server, browser):

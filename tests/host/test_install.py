@@ -1,4 +1,4 @@
-"""The pack as people get it: from the Registry's zip, cloned by git, beside other packs, switched by ComfyUI-Manager."""
+"""The pack as people get it: the Registry's zip, a git clone, next to other packs, managed by ComfyUI-Manager."""
 
 import importlib.util
 import io
@@ -13,14 +13,13 @@ import uuid
 import zipfile
 from pathlib import Path
 from urllib.parse import quote
-from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 from PIL import Image
 
+from devtools import ROOT
 from devtools.comfyui.server import LAUNCH, ComfyServer, server_environment
 from flowinone import __version__
-from tests.host.conftest import ROOT
 
 NODES = set(json.loads((ROOT / "tests" / "fixtures" / "nodes.json").read_text(encoding="utf-8")))
 REPOSITORY = "ComfyUI-FlowInOne"
@@ -115,15 +114,6 @@ def packed(repository, home):
     return repository / "node.zip"
 
 
-@pytest.fixture(scope="module")
-def host():
-    """The folder of a ComfyUI and the Python that runs it."""
-    folder = os.environ.get("FLOWINONE_COMFYUI")
-    if not folder:
-        pytest.skip("needs a ComfyUI: run bash scripts/test.sh, or set FLOWINONE_COMFYUI to its folder")
-    return folder, os.environ.get("FLOWINONE_COMFYUI_PYTHON", sys.executable)
-
-
 def start(host, base):
     """A server with the packs in `base`, with ComfyUI-Manager where that may run."""
     settings = base / "user" / "__manager"
@@ -162,14 +152,6 @@ def cloned(host, repository, home, tmp_path_factory):
         path.write_text(text, encoding="utf-8")
     with start(host, base) as running:
         yield running
-
-
-def ask(server, path, body=None):
-    """The answer to a GET, or to a POST of `body`, as bytes."""
-    data = None if body is None else json.dumps(body).encode()
-    request = Request(server.url + path, data, {"Content-Type": "application/json"})
-    with build_opener(ProxyHandler({})).open(request, timeout=60) as answer:
-        return answer.read()
 
 
 def nodes_of(server, folder):
@@ -274,19 +256,22 @@ def test_the_zip_in_an_empty_comfyui_answers_with_mini(installed):
 
 def test_the_zip_brings_what_the_browser_asks_for(installed):
     pack = installed.base / "custom_nodes" / "flowinone"
-    templates = json.loads(ask(installed, "/workflow_templates"))["flowinone"]
+    templates = json.loads(installed.client().request("/workflow_templates"))["flowinone"]
     assert sorted(templates) == sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
     for name in templates:
         for kind in (".json", ".jpg"):
-            served = ask(installed, "/api/workflow_templates/flowinone/" + quote(name + kind))
+            served = installed.client().request("/api/workflow_templates/flowinone/" + quote(name + kind))
             assert served == (ROOT / "workflows" / (name + kind)).read_bytes()
 
-    translations = json.loads(ask(installed, "/i18n"))
+    translations = json.loads(installed.client().request("/i18n"))
     for language in pack.glob("locales/*"):
         assert translations[language.name]["nodeDefs"].keys() <= NODES
     web = pack / "comfyui_flowinone" / "web"
     for path in filter(Path.is_file, web.glob("**/*")):
-        assert ask(installed, "/extensions/flowinone/" + quote(path.relative_to(web).as_posix())) == path.read_bytes()
+        assert (
+            installed.client().request("/extensions/flowinone/" + quote(path.relative_to(web).as_posix()))
+            == path.read_bytes()
+        )
 
 
 def test_a_clone_of_any_name_works_beside_a_pack_with_the_same_module_names(cloned):
@@ -303,10 +288,10 @@ LOADING = """
 import asyncio, os, sys
 comfyui, pack, base, launch = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(launch))
-from launch import TorchvisionOperators
+from launch import accept_torchvision
 sys.path[0] = comfyui
-sys.path.append(os.path.join(os.path.dirname(launch), "stand_in"))
-sys.meta_path.insert(0, TorchvisionOperators())
+sys.path.append(os.path.join(os.path.dirname(launch), "shims"))
+accept_torchvision()
 os.chdir(comfyui)
 sys.argv = ["main.py", "--cpu", "--disable-api-nodes", "--base-directory", base]
 import comfy.options
@@ -345,17 +330,19 @@ def managed(host):
 
 def listed(server):
     """What ComfyUI-Manager says is installed, by folder."""
-    return json.loads(ask(server, "/v2/customnode/installed"))
+    return json.loads(server.client().request("/v2/customnode/installed"))
 
 
 def manage(server, kind, **params):
     """Have ComfyUI-Manager do a task, and wait until it has."""
     task = uuid.uuid4().hex
-    ask(server, "/v2/manager/queue/task", {"ui_id": task, "client_id": "tests", "kind": kind, "params": params})
-    ask(server, "/v2/manager/queue/start", {})
+    server.client().request(
+        "/v2/manager/queue/task", {"ui_id": task, "client_id": "tests", "kind": kind, "params": params}
+    )
+    server.client().request("/v2/manager/queue/start", {})
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        history = json.loads(ask(server, "/v2/manager/queue/history"))["history"]
+        history = json.loads(server.client().request("/v2/manager/queue/history"))["history"]
         if task in history:
             assert history[task]["status"]["status_str"] == "success", history[task]
             return

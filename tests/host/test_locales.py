@@ -1,12 +1,12 @@
-"""The nodes' texts in other languages: locales/en is what the nodes themselves say, locales/zh has the same keys in Chinese.
+"""The nodes' texts in other languages: locales/en has what the nodes say, locales/zh the same keys in Chinese.
 
 A text of a node is changed in nodes/. After that, and after adding a node or an input:
 
     FLOWINONE_SNAPSHOT=write bash scripts/test.sh tests/host/test_locales.py
 
-writes locales/en anew, and into the other languages what they lack, in English, for you to translate. A page's own labels and
-tooltips are looked up in the page's language alone, and then in the nodes; so the page needs locales/en only for the sockets of
-Autogrow inputs, whose tooltips it finds nowhere else. It is there in full as the text to translate from.
+rewrites locales/en, and adds what the other languages lack, in English, for you to translate. The page looks labels and
+tooltips up in its language alone, and then in the nodes; so it needs locales/en only for the sockets of Autogrow
+inputs, whose tooltips it finds nowhere else. locales/en is complete as the text to translate from.
 """
 
 import json
@@ -15,10 +15,10 @@ import re
 
 import pytest
 
+from devtools import ROOT
 from devtools.comfyui.server import PACK_NAME
-from tests.host.conftest import ROOT
+from devtools.translations import LOCALES, shipped
 
-LOCALES = ROOT / "locales"
 LANGUAGES = sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir())
 REMEDY = "write it anew as this file's first lines say, translate what is new, and commit it."
 
@@ -68,11 +68,6 @@ def flat(texts, path=()):
 
 def written(texts):
     return json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
-
-
-def shipped(language, file="nodeDefs"):
-    path = LOCALES / language / f"{file}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def categories(language):

@@ -1,4 +1,4 @@
-"""A LoRA trained on mini within a minute changes its pictures as trained, and the same way in the pipeline and in ComfyUI."""
+"""A LoRA that was trained on mini changes its pictures as trained, in the pipeline and in ComfyUI alike."""
 
 import io
 import json
@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from devtools.comfyui.prompt import node
+from devtools.demo import MINI, picture_graph
 from flowinone import FlowInOnePipeline, mini
 from flowinone.cli import main
 from flowinone.toy import example
-from scripts.demo_graph import MINI, picture_graph
 
 TASK, PAIRS, PROMPT_SIDE = "point_force", 12, 256
 SETTINGS = dict(steps=mini.STEPS, guidance_scale=mini.GUIDANCE_SCALE)

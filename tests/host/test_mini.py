@@ -1,4 +1,5 @@
-"""Mini in ComfyUI: chosen from the start, on every road, with every node that takes answers, and with no other model's parts.
+"""Mini in ComfyUI: chosen from the start, on every road, with every node that takes answers, and with no other model's
+parts.
 
 Nothing here looks at what its pictures show.
 """
@@ -11,12 +12,11 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from devtools.comfyui.client import ExecutionFailed
+from devtools.comfyui.client import Events, ExecutionFailed
+from devtools.comfyui.fixtures import LOADER, PHOTO
 from devtools.comfyui.prompt import ksampler, node
 from flowinone import FlowInOnePipeline
 from flowinone.preprocess import latent_view
-from tests.host.conftest import LOADER, PHOTO
-from tests.host.test_comfyui_server import Events
 
 NAME = "mini (bundled)"
 MINI = dict(checkpoint=NAME, vision=NAME, vae=NAME, dtype="float32")
@@ -84,7 +84,8 @@ def test_every_list_of_the_loader_begins_with_it_and_starts_there(client):
 
 def alike(one, other):
     """Within rounding, half a level of which is that Save Image cuts where the library rounds; guidance and the
-    autoencoder multiply it at a shape's edge. Much more guidance than mini is used with can turn a shape into another."""
+    autoencoder multiply it at a shape's edge. Much more guidance than mini is used with can turn a shape into
+    another."""
     difference = np.abs(one - other)
     return difference.max() <= 8 and difference.mean() < 0.75
 

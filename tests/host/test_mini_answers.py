@@ -5,11 +5,12 @@ import io
 import pytest
 from PIL import Image
 
+from devtools.demo import PROMPTS, demo_example, demo_tasks, photo, task_graph
 from flowinone import mini
 from flowinone.prompts import dumps
 from flowinone.toy import SCENE_TASKS, judge
-from scripts.demo_graph import PROMPTS, TASKS, photo, task_graph
-from scripts.demo_prompts import demo_plan
+
+TASKS = tuple(demo_tasks())
 
 
 def test_the_demo_has_a_prompt_of_every_task():
@@ -19,7 +20,7 @@ def test_the_demo_has_a_prompt_of_every_task():
 
 @pytest.mark.parametrize("task", TASKS)
 def test_its_prompts_are_the_chosen_scenes(task):
-    planned = demo_plan(task)
+    planned = demo_example(task)
     assert (PROMPTS / f"{task}.json").read_text(encoding="utf-8") == dumps(planned.prompt) + "\n"
     assert (planned.photo is None) == (photo(task) is None)
     if planned.photo:
@@ -32,4 +33,4 @@ def test_mini_answers_rightly(client, task):
     sampling = dict(seed=0, steps=mini.STEPS, guidance_scale=mini.GUIDANCE_SCALE)
     outputs = client.run(task_graph(task, client.upload(ground) if ground else None, sampling))["outputs"]
     ((_, content),) = client.images({"outputs": {"save": outputs["save"]}})
-    assert judge(demo_plan(task), Image.open(io.BytesIO(content))).reasons == ()
+    assert judge(demo_example(task), Image.open(io.BytesIO(content))).reasons == ()

@@ -11,12 +11,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from devtools.comfyui.client import ExecutionFailed, ExecutionInterrupted
+from devtools.comfyui.client import Events, ExecutionFailed, ExecutionInterrupted
+from devtools.comfyui.fixtures import LOADER
 from devtools.comfyui.prompt import node
 from flowinone.weights.checkpoint import open_network
 from flowinone.weights.conversion import convert
-from tests.host.conftest import LOADER
-from tests.host.test_comfyui_server import Events
 
 
 @pytest.fixture

@@ -251,7 +251,7 @@ def test_a_mask_on_the_photo_takes_the_regions_place(paste, larger):
     drawn[120, 100:330] = 255
     picture = Image.fromarray(drawn).resize((401 * larger, 300 * larger), Image.Resampling.NEAREST).convert("RGB")
     (pasted,), (mask,), photo = paste(mask=["region mask", 0], pictures={"region": picture}, region="whole")
-    # A mask of another size has soft edges: 7/8 of a pixel beside them, 3/4 of one on the line, the product at the line's end.
+    # A mask of another size has soft edges: 7/8 of a pixel beside them, 3/4 of one on the line, the product at its end.
     assert np.abs(mask - drawn / 255).max() <= (0 if larger == 1 else 0.35)
     assert (mask[102:148, 202:258] == 1).all() and np.abs(pasted[102:148, 202:258] - BLUE).max() <= 1
     assert (pasted[mask == 0] == photo[mask == 0]).all()
@@ -319,7 +319,9 @@ def test_answers_go_into_copies_of_one_photo_or_each_into_its_own(paste):
     }
     (first, second), _, photo = paste(image=["two", 0], nodes=nodes, pictures=pictures)
     assert (first[~inside] == photo[~inside]).all() and (second[~inside] == photo[:, ::-1][~inside]).all()
-    with pytest.raises(ExecutionFailed, match="prompt has 2 pictures for 1 answers in image; connect as many, or one"):
+    with pytest.raises(
+        ExecutionFailed, match="prompt has 2 images for 1 output images in image; connect as many, or one"
+    ):
         paste(nodes=nodes, pictures=pictures)
 
 
@@ -353,14 +355,14 @@ WIDE_MASK = {"region": Image.new("RGB", (400, 200), "white")}
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (dict(answer=Image.new("RGB", SIZE)), "image is 401 x 300 pixels; expected the whole square answer"),
+        (dict(answer=Image.new("RGB", SIZE)), "image is 401 x 300 pixels; expected the whole square output image"),
         (dict(mask=["region mask", 0], pictures=WIDE_MASK), "mask is 400 x 200 pixels and the photo 401 x 300"),
         (
             dict(mask=["region mask", 0], pictures={"region": Image.new("RGB", SIZE)}),
             "mask selects nothing that the canvas shows",
         ),
         (dict(photo_=["region", 0], pictures=WIDE_MASK), "photo is 400 x 200 pixels and the prompt's 401 x 300"),
-        (dict(prompt=["words", 0]), "prompt shows no photo to put the answer into"),
+        (dict(prompt=["words", 0]), "prompt shows no photo to put the output image into"),
     ],
 )
 def test_what_does_not_belong_together_is_explained(paste, inputs, message):

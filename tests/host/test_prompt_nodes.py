@@ -264,7 +264,7 @@ def test_half_masked_tracks_are_refused_in_words(composed):
         "both": node("WanMoveConcatTrack", tracks_1=["one", 0], tracks_2=["two", 0]),
         "draw": default("FlowInOneDrawTrajectory", tracks=["both", 0]),
     }
-    with pytest.raises(ExecutionFailed, match="tracks say for 2 of 6 paths when they are visible"):
+    with pytest.raises(ExecutionFailed, match="tracks have the visibility of 2 of 6 paths only"):
         composed(nodes, task="trajectory", **{"marks.marks0": ["draw", 0]})
 
 
@@ -290,8 +290,11 @@ def test_words_of_a_spec_stay_on_top_of_what_is_added(composed):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (dict(task="text_in_image"), "instruction: is empty; the task text_in_image needs words"),
-        (dict(task="text_to_image"), "image: has no place in the task text_to_image"),
+        (dict(task="text_in_image"), "instruction: is empty; the task text_in_image needs text"),
+        (
+            dict(task="text_to_image"),
+            "image: is connected, but the task text_to_image makes a new image from text alone",
+        ),
     ],
 )
 def test_tasks_without_words_or_with_a_picture_too_many_are_explained(composed, inputs, message):
@@ -365,7 +368,7 @@ def test_the_sampler_takes_picture_and_bypass_from_one_wire(client, workflow):
     ("draw", "message"),
     [
         (default("FlowInOneDrawTrajectory", points="0.1;0.2"), "points: line 1 has '0.1;0.2'; write points as x,y"),
-        (default("FlowInOneDrawTrajectory", points="a,b c,d"), "which are no numbers"),
+        (default("FlowInOneDrawTrajectory", points="a,b c,d"), "which are not numbers"),
         (default("FlowInOneDrawTrajectory", points="nan,0.2 0.3,0.4"), "expected a finite number"),
         (default("FlowInOneDrawDoodle", strokes=""), "strokes: is empty and no mask is connected"),
         (default("FlowInOneDrawBox", x=1.5), "area: has no area on the canvas"),
@@ -386,7 +389,7 @@ def test_broken_specs_and_missing_pictures_are_explained(client, composed):
     graph = {"compose": default("FlowInOneCompose"), "save": node("PreviewImage", images=["compose", 1])}
     with pytest.raises(ExecutionFailed) as failure:
         client.run(graph)
-    assert "image: is not connected; the task text_box changes a picture" in failure.value.details["exception_message"]
+    assert "image: is not connected; the task text_box edits a photo" in failure.value.details["exception_message"]
 
 
 def test_a_sampler_without_a_picture_says_what_to_connect(client, workflow):

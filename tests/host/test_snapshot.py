@@ -1,7 +1,7 @@
-"""Saved graphs keep working: what they rely on in each node is written down in tests/fixtures/nodes.json, and only grows.
+"""Saved graphs keep working: tests/fixtures/nodes.json has what they rely on in each node, and it only grows.
 
-A graph keeps its widgets' values by position and its links by slot, an API prompt keeps both by name. So a node's id, the
-order, names and types of its inputs and outputs and the choices of its combos stay. After adding to them:
+A graph stores its widgets' values by position and its links by slot, an API prompt stores both by name. So a node's id,
+the order, names and types of its inputs and outputs and the choices of its combos stay. After adding to them:
 
     FLOWINONE_SNAPSHOT=write bash scripts/test.sh tests/host/test_snapshot.py
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools import ROOT
+from devtools.comfyui.object_info import widget_names
 from devtools.comfyui.server import PACK_NAME
-from tests.host.conftest import ROOT
-from tests.host.test_workflows import widget_names
 
 SNAPSHOT = ROOT / "tests" / "fixtures" / "nodes.json"
 REMEDY = """
@@ -25,8 +25,8 @@ A new input goes to the end of its kind as an optional one. A node that has to b
 either its old class stays, with is_deprecated=True, or on_load of the pack's extension registers
     await ComfyAPI().node_replacement.register(io.NodeReplace(new_node_id=..., old_node_id=..., old_widget_ids=...,
                                                              input_mapping=..., output_mapping=...))
-where old_widget_ids are the names under "widgets" in the snapshot, all of them and in that order, and input_mapping names
-no old input that a prompt may lack. Its entry in the snapshot stays."""
+where old_widget_ids are the names under "widgets" in the snapshot, all of them and in that order, and input_mapping
+names no old input that a prompt may lack. Its entry in the snapshot stays."""
 BEHIND = "tests/fixtures/nodes.json is behind; write it anew as this file's first lines say, and commit it."
 
 

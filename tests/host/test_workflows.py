@@ -1,4 +1,4 @@
-"""Every shipped workflow runs as it is; its two forms, the graph for the browser and the prompt for the API, say the same."""
+"""Every shipped workflow runs as it is, and its graph for the browser equals its prompt for the API."""
 
 import io
 import json
@@ -8,12 +8,14 @@ import pytest
 from PIL import Image
 
 import flowinone
+from devtools import ROOT
+from devtools.comfyui.fixtures import PHOTO, TINY
+from devtools.comfyui.object_info import widget_names
 from devtools.comfyui.prompt import inputs_of, node_id
-from devtools.toys import ROW, TOYS, drawing, faults, in_a_row, shown_by
+from devtools.workflow_scenes import ROW, TOYS, drawing, faults, in_a_row, shown_by
 from flowinone import mini
 from flowinone.prompts import loads, render
 from flowinone.toy import judge
-from tests.host.conftest import PHOTO, ROOT, TINY
 
 WORKFLOWS = ROOT / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -45,7 +47,6 @@ BYPASSED = 4
 # What is painted over that photo: left, top, right and bottom.
 PAINTED = (180, 80, 300, 160)
 
-WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "IMAGEUPLOAD", "COMFY_DYNAMICCOMBO_V3"}
 NOTES = {"MarkdownNote", "Note"}
 # Values that a widget keeps in the graph alone.
 NOT_SENT = {"control_after_generate", "upload"}
@@ -55,24 +56,6 @@ def shipped(name):
     graph = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
     prompt = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
     return graph, prompt
-
-
-def widget_names(info):
-    """The names of a node's widgets by /object_info, in the order of `widgets_values`."""
-    names = []
-    for group in ("required", "optional"):
-        for name in info["input_order"].get(group, ()):
-            kind, *options = info["input"][group][name]
-            options = options[0] if options else {}
-            is_list = isinstance(kind, list)
-            if options.get("forceInput") or not (is_list or kind in WIDGET_TYPES):
-                continue
-            names.append(name)
-            if options.get("control_after_generate"):
-                names.append("control_after_generate")
-            if options.get("image_upload"):
-                names.append("upload")
-    return names
 
 
 def prompt_of(graph, object_info):

@@ -1,23 +1,25 @@
-/** The picture beneath the marks: what comes in through the wire, else what was dropped on the canvas. */
+/** The photo beneath the marks: the connected one, else the one dropped on the canvas. */
 
 import { annotated, nameOfAddress, upload, viewURL } from "./server.js";
-import { t } from "./strings.js";
-import { connectedPicture, outputsOf } from "./wires.js";
+import { t } from "./translations.js";
+import { connectedPicture, outputsOf } from "./connections.js";
 
-const PICTURES = /^image\//;
-const REPORT = "flowinone_background"; // what the node tells after a run
+const IMAGE_TYPES = /^image\//;
+const REPORT = "flowinone_background"; // under this key the node's output names its photo after a run
 
 export class Background {
-  /** `picture` gets and sets the dropped picture's annotated name; `changed()` is called after a change; `say(sentence, wrong)` tells the user. */
+  /** `picture` gets and sets the dropped photo's annotated name. `changed()` is called after a change. `say(sentence,
+   * wrong)` shows a message.
+   */
   constructor({ app, api, node, editor, picture, changed, say }) {
     Object.assign(this, { app, api, node, editor, picture, changed, say });
-    this.photo = null; // {name, opaque, image}: what is shown
-    this.wanted = null; // the name of what is to be shown
-    this.waiting = false; // for a run, which will tell what is connected
+    this.photo = null; // {name, opaque, image}: the photo that is shown
+    this.wanted = null; // the name of the photo that is loading or shown
+    this.waiting = false; // whether the connected photo is unknown until a run
     this.report = null;
   }
 
-  /** See what lies beneath now. */
+  /** Update the photo if another one is connected or was dropped. */
   look() {
     const wired = connectedPicture(this.app, this.node, "image");
     const name = wired ? (this.reported(wired) ?? wired.name ?? null) : this.picture.get() || null;
@@ -29,11 +31,11 @@ export class Background {
     this.changed();
   }
 
-  /** The name of the picture that the node was given when it ran, as long as that is still the one. */
+  /** The name of the photo that the node got in its last run, unless the connection has changed since. */
   reported({ origin, sure, name }) {
     const [own] = outputsOf(this.app, this.node)?.[REPORT] ?? [];
     if (sure || !own) return null;
-    // A node that is wired or shows something else since then has not run since with what it has now.
+    // The report is outdated if the input has another source, or shows another image, than when the report arrived.
     if (own !== this.report?.own) this.report = { own, origin, name };
     return this.report.origin === origin && this.report.name === name ? annotated(own) : null;
   }
@@ -54,25 +56,26 @@ export class Background {
     this.changed();
   }
 
-  /** Draw on what was dropped or pasted, a file or a picture of this server's; whether it was anything of the kind. */
+  /** Use a dropped or pasted photo, a file or an image of this server. Returns whether there was one. */
   take(transfer) {
     const files = [...transfer.files];
     const name = nameOfAddress(this.api, transfer.getData("text/uri-list"));
-    if (files.length) this.store(files.find(({ type }) => PICTURES.test(type)) ?? files[0]);
-    else if (name) this.lay(name);
+    if (files.length) this.store(files.find(({ type }) => IMAGE_TYPES.test(type)) ?? files[0]);
+    else if (name) this.use(name);
     return Boolean(files.length || name);
   }
 
   async store(file) {
-    if (!PICTURES.test(file.type)) return this.say(t("not_a_picture", { name: file.name }), true);
+    if (!IMAGE_TYPES.test(file.type)) return this.say(t("not_a_picture", { name: file.name }), true);
     try {
-      this.lay(await upload(this.api, file));
+      this.use(await upload(this.api, file));
     } catch (error) {
       this.say(t("upload_failed", { error: error.message }), true);
     }
   }
 
-  lay(name) {
+  /** Put a photo of ComfyUI's folders beneath the marks, by its annotated name. */
+  use(name) {
     this.picture.set(name);
     if (this.editor.prompt.canvas.type !== "photo") this.editor.setCanvas({ type: "photo" });
     this.look();

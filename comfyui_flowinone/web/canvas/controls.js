@@ -1,26 +1,36 @@
-/** The buttons, lists and fields around the drawing area: what they do, and how they follow the drawing. */
+/** The buttons, lists and fields around the drawing area. */
 
-import { t, taskTitle } from "./strings.js";
+import { t, taskTitle } from "./translations.js";
 import { icon } from "./style.js";
 
-/** The tools by their keys, in the order of their buttons. */
-export const TOOL_KEYS = { v: "select", b: "box", m: "marker", f: "force", w: "wind", t: "trajectory", d: "doodle", x: "text", e: "erase" };
+/** Each tool's key, in the order of the buttons. */
+export const TOOL_KEYS = {
+  v: "select",
+  b: "box",
+  m: "marker",
+  f: "force",
+  w: "wind",
+  t: "trajectory",
+  d: "doodle",
+  x: "text",
+  e: "erase",
+};
 const GROUNDS = ["photo", "solid", "gradient"];
 const GROUND_COLORS = ["color", "start", "end", "background"];
 const FITS = ["crop", "letterbox", "stretch"];
 const DIRECTIONS = ["vertical", "horizontal"];
 const BRUSHES = ["multiline", "round"];
-/** Number fields with what stands behind the number. */
+/** Number fields with their limits and unit. */
 const NUMBERS = {
   width: { min: 0.5, max: 256, step: 0.5, unit: "px" },
   magnitude: { min: 0.05, max: 9, step: 0.05, unit: "×" },
   strength: { min: 0.12, max: 11, step: 0.05, unit: "×" },
   angle: { min: -360, max: 360, step: 1, unit: "°" },
 };
-const OF_THE_SELECTED = ["magnitude", "strength", "angle"]; // what a drag decides is no setting of the tool
+const OF_THE_SELECTED = ["magnitude", "strength", "angle"]; // for selected marks only: a drag sets those of new marks
 
 export class Controls {
-  /** `panel` has the editor, the stage and the background, and attempt(act) for what may be refused. */
+  /** `panel` has the editor, the stage and the background, and attempt(act), which shows the error if `act` throws. */
   constructor(panel) {
     this.panel = panel;
     this.head = bar([this.buildTask(), this.buildGround(), space(), ...this.buildViews()]);
@@ -31,10 +41,14 @@ export class Controls {
     this.fields = this.buildFields();
   }
 
-  // Making
+  // Building
 
   button(name, act, key = "") {
-    const button = make("button", { type: "button", title: t(name) + (key && ` (${key.toUpperCase()})`), ariaLabel: t(name) }, [icon(name)]);
+    const button = make(
+      "button",
+      { type: "button", title: t(name) + (key && ` (${key.toUpperCase()})`), ariaLabel: t(name) },
+      [icon(name)],
+    );
     button.dataset.fio = name;
     if (key) button.setAttribute("aria-keyshortcuts", key.toUpperCase());
     button.onclick = () => this.panel.attempt(act);
@@ -55,17 +69,21 @@ export class Controls {
 
   buildTask() {
     const { editor, language } = this.panel;
-    const tasks = Object.entries(language.tasks).map(([task, info]) => make("option", { value: task, textContent: taskTitle(task, info) }));
+    const tasks = Object.entries(language.tasks).map(([task, info]) =>
+      make("option", { value: task, textContent: taskTitle(task, info) }),
+    );
     this.task = this.list("task", tasks, (task) => editor.setTask(task));
     return this.task;
   }
 
-  /** What lies beneath the marks: a picture and how it is made square, or colours. */
+  /** The background of the canvas: a photo and its fit, or colours. */
   buildGround() {
     const { editor, background } = this.panel;
     this.ground = this.list("ground", optionsOf("ground", GROUNDS), (type) => editor.setCanvas({ type }));
     this.fit = this.list("fit", optionsOf("fit", FITS), (fit) => editor.setCanvas({ fit }));
-    this.direction = this.list("direction", optionsOf("direction", DIRECTIONS), (direction) => editor.setCanvas({ direction }));
+    this.direction = this.list("direction", optionsOf("direction", DIRECTIONS), (direction) =>
+      editor.setCanvas({ direction }),
+    );
     this.file = make("input", { type: "file", accept: "image/*", hidden: true, ariaLabel: t("picture") });
     this.file.onchange = () => {
       if (this.file.files.length) background.store(this.file.files[0]);
@@ -80,12 +98,16 @@ export class Controls {
 
   buildActions() {
     const { editor } = this.panel;
-    this.actions = Object.fromEntries(["undo", "redo", "duplicate", "remove", "clear"].map((name) => [name, this.button(name, () => editor[name]())]));
+    this.actions = Object.fromEntries(
+      ["undo", "redo", "duplicate", "remove", "clear"].map((name) => [name, this.button(name, () => editor[name]())]),
+    );
     return Object.values(this.actions);
   }
 
   buildTools() {
-    this.tools = Object.fromEntries(Object.entries(TOOL_KEYS).map(([key, tool]) => [tool, this.button(tool, () => this.panel.choose(tool), key)]));
+    this.tools = Object.fromEntries(
+      Object.entries(TOOL_KEYS).map(([key, tool]) => [tool, this.button(tool, () => this.panel.choose(tool), key)]),
+    );
     return Object.values(this.tools);
   }
 
@@ -102,13 +124,18 @@ export class Controls {
 
   buildWords() {
     const { panel } = this;
-    this.words = make("textarea", { ariaLabel: t("words"), placeholder: t("words"), spellcheck: false, maxLength: 2000 });
+    this.words = make("textarea", {
+      ariaLabel: t("words"),
+      placeholder: t("words"),
+      spellcheck: false,
+      maxLength: 2000,
+    });
     this.words.oninput = () => panel.attempt(() => panel.editor.setWords(this.words.value));
-    this.asked = null; // the words that stood there when they were asked for
+    this.asked = null; // the text at the moment askForWords() was called
     this.words.onblur = this.words.onpointerdown = () => (this.asked = null);
   }
 
-  /** Let the user write the words at once; whoever has drawn by mistake can take that back from here. */
+  /** Focus the text field for the mark just drawn. Undo and Delete still act on the mark until something is typed. */
   askForWords() {
     this.words.focus({ preventScroll: true });
     this.words.select();
@@ -133,7 +160,7 @@ export class Controls {
       const value = Math.min(Math.max(input.valueAsNumber, limits.min), limits.max);
       if (Number.isFinite(value)) this.panel.attempt(() => set(value));
     };
-    // While it is typed in, it shows what is typed.
+    // While the user types, the field is not updated.
     input.onblur = () => this.updateProperties();
     make("label", { title: t(name) }, [input, unit]);
     return input;
@@ -146,7 +173,7 @@ export class Controls {
     return input;
   }
 
-  // Following
+  // Updating
 
   update() {
     const { editor, exactOn } = this.panel;
@@ -172,7 +199,7 @@ export class Controls {
       remove: !editor.selection.length,
       clear: editor.bare,
     };
-    // Not `disabled`, which would drop the keyboard's focus.
+    // Not `disabled`, which would lose the keyboard focus.
     for (const [name, button] of Object.entries(this.actions)) button.ariaDisabled = String(idle[name]);
   }
 
@@ -208,7 +235,7 @@ export class Controls {
   }
 }
 
-/** A field with its label, if it has a visible one. */
+/** The label around a field, or the field itself without one. */
 function holder(field) {
   return field.closest("label") ?? field;
 }
@@ -219,7 +246,7 @@ export function make(tag, properties = {}, children = []) {
   return element;
 }
 
-/** ComfyUI leaves undo and redo to what calls itself a text area; so does an element that is to have them to itself. */
+/** ComfyUI does not handle undo and redo if the target's type is "textarea", so that the canvas handles them itself. */
 export function leftAlone(element) {
   Object.defineProperty(element, "type", { value: "textarea" });
   return element;
@@ -237,7 +264,7 @@ function space() {
   return make("span", { className: "fio-space" });
 }
 
-/** A colour as the colour field wants it; named ones as the browser knows them. */
+/** A colour as #rrggbb, which colour fields need; the browser resolves CSS names. */
 function asHex(color) {
   if (/^#[0-9a-f]{6}$/i.test(color)) return color;
   const context = (asHex.context ??= document.createElement("canvas").getContext("2d"));

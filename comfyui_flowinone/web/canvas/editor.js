@@ -1,31 +1,33 @@
-/** The drawing as it is edited: prompt, selection, clipboard, undo. Knows nothing of the page. */
+/** The model of the editor: prompt, selection, clipboard and undo. Independent of the page. */
 
 import { bounds, boxHandles, held, inSight, moved, turned, TURNABLE, UNIT, within } from "./geometry.js";
 import { History } from "./history.js";
-import { pointCount, stringify } from "./language.js";
+import { pointCount, stringify } from "./prompt_language.js";
 import { dressed, PEN_FIELDS, propertyOf, withProperty } from "./properties.js";
 
 /** The mark that each tool makes. */
 const TOOLS = ["select", "box", "marker", "force", "wind", "trajectory", "doodle", "text", "erase"];
 
-const MOST_ASIDE = 24; // steps that a copy goes aside of what it was copied from
+const MAX_OFFSETS = 24; // how often a copy is moved on to find a free place
 
 export class Editor {
-  /** `changed(what)` is called after every change: of the "drawing" to keep, of the "state" around it, or of what is in "motion" only. */
+  /** `changed(what)` is called after every change of the "drawing" (the widget's value), the editor's "state", or a
+   * gesture's "motion".
+   */
   constructor(language, task, changed) {
     this.language = language;
     this.changed = changed;
     this.history = new History(language.newPrompt(task));
     this.selection = [];
-    this.draft = null; // a mark in the making
-    this.live = null; // all marks, while some are dragged
-    this.way = null; // how far those that are dragged went, where they only move
-    this.path = null; // the points of a line that is being clicked together
-    this.band = null; // the box that selects what is in it
-    this.open = null; // the number of the doodle that strokes go on
-    this.pens = {}; // settings of each tool for its next mark
-    this.emptied = null; // {mark, which, selection}: the mark whose words were all deleted, for the words that come next
-    this.unread = null; // a value that could not be read, kept as it was
+    this.draft = null; // the mark that a gesture is drawing
+    this.live = null; // all marks while some are dragged
+    this.way = null; // how far the dragged marks have moved, if they only move
+    this.path = null; // {type, points}: a line that is being clicked point by point
+    this.band = null; // the rubber band
+    this.open = null; // the index of the doodle that the next stroke belongs to
+    this.pens = {}; // each tool's settings for its next mark
+    this.emptied = null; // {mark, which, selection}: the mark whose text was deleted, for the next text
+    this.unread = null; // a value that could not be parsed, kept unchanged
     this.tool = this.firstTool();
   }
 
@@ -33,7 +35,7 @@ export class Editor {
     return this.history.state;
   }
 
-  /** The marks as they look at the moment. */
+  /** The marks as they are shown, dragged ones included. */
   get marks() {
     return this.live ?? this.prompt.marks;
   }
@@ -48,13 +50,15 @@ export class Editor {
     return this.unread ?? this.written.text;
   }
 
-  /** Take a value over, from a file, an undo of the graph's or another node. Throws PromptError, and keeps the value to give it back. */
+  /** Load a value from a workflow, an undo of the graph or another node. Throws PromptError for an invalid one, and
+   * keeps it as the value.
+   */
   load(text) {
     if (text === this.text) return;
     this.unread = null;
     try {
       const prompt = text.trim() ? this.language.parse(text) : this.language.newPrompt(this.prompt.task);
-      // What a file brings is where the steps begin.
+      // A value loaded from a file is the first undo step.
       if (this.fresh) this.history = new History(prompt);
       else this.history.push(prompt);
     } catch (error) {
@@ -67,21 +71,22 @@ export class Editor {
     }
   }
 
-  /** Whether nothing was drawn here yet. */
+  /** Whether nothing has been drawn yet. */
   get fresh() {
     return !this.history.past.length && !this.history.future.length && this.bare;
   }
 
-  /** What another editor can go on with. */
+  /** What another editor needs to continue this one. */
   get steps() {
     return { history: this.history, pens: this.pens, tool: this.tool };
   }
 
-  /** Go on with another editor's `steps`, if one of them led to the present prompt; whether it did. */
+  /** Continue another editor's `steps` if its history contains the current prompt. Returns whether it does. */
   resume({ history, pens, tool }) {
     const [points, count, text] = [pointCount(this.prompt.marks), this.prompt.marks.length, this.text];
-    // The text is compared last: it takes long.
-    const same = (prompt) => prompt.marks.length === count && pointCount(prompt.marks) === points && stringify(prompt) === text;
+    // Text is compared last, because that is slow.
+    const same = (prompt) =>
+      prompt.marks.length === count && pointCount(prompt.marks) === points && stringify(prompt) === text;
     if (this.unread !== null || !history.seek(same)) return false;
     Object.assign(this, { history, pens });
     this.tool = this.tools().includes(tool) ? tool : this.firstTool();
@@ -90,7 +95,9 @@ export class Editor {
     return true;
   }
 
-  /** Make `prompt` the present one, a step of its own or part of the running `group`. Throws PromptError where it is too much. */
+  /** Make `prompt` the current one, as an undo step of its own or part of `group`. Throws PromptError if it exceeds the
+   * limits.
+   */
   commit(prompt, group = null, selection = this.selection) {
     this.language.checkAmount(prompt.marks);
     this.unread = this.draft = this.live = this.emptied = null;
@@ -103,7 +110,7 @@ export class Editor {
     this.commit({ ...this.prompt, marks }, group, selection);
   }
 
-  /** Let go of everything half done. */
+  /** Discard unfinished gestures and the selection. */
   rest() {
     this.draft = this.live = this.path = this.band = this.open = this.emptied = null;
     this.selection = [];
@@ -122,7 +129,7 @@ export class Editor {
 
   // Tools
 
-  /** The tools whose marks the task knows. */
+  /** The tools for the task's marks. */
   tools() {
     return TOOLS.filter((tool) => tool === "select" || this.info.marks.includes(tool));
   }
@@ -138,7 +145,7 @@ export class Editor {
     this.changed("state");
   }
 
-  /** What the next mark of a kind starts with. */
+  /** The next mark of a type, with the tool's settings. */
   next(type) {
     const base = type === "text" ? this.language.words(this.prompt.task, "words") : this.language.marks[type];
     return dressed(base, this.pens[type] ?? {});
@@ -154,16 +161,19 @@ export class Editor {
   }
 
   rounded(mark) {
-    // So that a drawing, its file and its copy are the same to the last digit.
+    // A drawing, its file and its copies must be equal to the last digit.
     return JSON.parse(stringify(mark));
   }
 
-  /** Add a stroke to the doodle that is being drawn, or begin one. */
+  /** Add a stroke to the open doodle, or start a new one. */
   addStroke(stroke) {
     const marks = this.prompt.marks;
     if (marks[this.open]?.type === "doodle") {
       const doodle = { ...marks[this.open], strokes: [...marks[this.open].strokes, this.rounded(stroke)] };
-      this.setMarks(marks.map((mark, number) => (number === this.open ? doodle : mark)), []);
+      this.setMarks(
+        marks.map((mark, number) => (number === this.open ? doodle : mark)),
+        [],
+      );
     } else {
       this.open = marks.length;
       this.setMarks([...marks, this.rounded({ type: "doodle", strokes: [stroke] })], []);
@@ -188,7 +198,7 @@ export class Editor {
     this.select(this.prompt.marks.keys());
   }
 
-  /** Select the mark after or before the selected one. */
+  /** Select the next (1) or previous (-1) mark. */
   step(by) {
     const count = this.prompt.marks.length;
     if (!count) return;
@@ -197,22 +207,29 @@ export class Editor {
     this.select([(from + by + count) % count]);
   }
 
-  /** The mark that is selected alone, null where none or several are. */
+  /** The selected mark; null if none or several are selected. */
   get single() {
     return this.selection.length === 1 ? this.selected[0] : null;
   }
 
-  /** The box around the selection with its handles, null where nothing is selected. */
+  /** The box around the selection with its handles; null without a selection. */
   frame() {
     if (!this.selection.length) return null;
     const box = bounds(...this.selected);
     return { box, handles: boxHandles(box), turnable: this.selected.some(({ type }) => TURNABLE.has(type)) };
   }
 
-  /** Change the selected marks, unless that would push them off the canvas. */
+  /** Change the selected marks, unless that moves them off the canvas. */
   change(transform, group = null) {
-    const changed = new Map(this.selection.map((number) => [number, this.rounded(transform(this.prompt.marks[number]))]));
-    if (inSight(changed.values())) this.setMarks(this.prompt.marks.map((mark, number) => changed.get(number) ?? mark), this.selection, group);
+    const changed = new Map(
+      this.selection.map((number) => [number, this.rounded(transform(this.prompt.marks[number]))]),
+    );
+    if (inSight(changed.values()))
+      this.setMarks(
+        this.prompt.marks.map((mark, number) => changed.get(number) ?? mark),
+        this.selection,
+        group,
+      );
   }
 
   nudge(dx, dy) {
@@ -229,16 +246,20 @@ export class Editor {
   }
 
   remove() {
-    if (this.selection.length) this.setMarks(this.prompt.marks.filter((_, number) => !this.selection.includes(number)), []);
+    if (this.selection.length)
+      this.setMarks(
+        this.prompt.marks.filter((_, number) => !this.selection.includes(number)),
+        [],
+      );
   }
 
-  /** Whether the marks are those that the task starts with. */
+  /** Whether the marks are the task's initial ones. */
   get bare() {
     const { marks } = this.language.newPrompt(this.prompt.task);
     return this.prompt.marks.length === marks.length && stringify(this.prompt.marks) === stringify(marks);
   }
 
-  /** Back to the marks that the task starts with. */
+  /** Reset to the task's initial marks. */
   clear() {
     if (!this.bare) this.setMarks(this.language.newPrompt(this.prompt.task).marks, []);
   }
@@ -253,18 +274,21 @@ export class Editor {
     const rest = this.prompt.marks.filter((_, number) => !this.selection.includes(number));
     const marks = direction > 0 ? [...rest, ...this.selected] : [...this.selected, ...rest];
     const first = direction > 0 ? rest.length : 0;
-    this.setMarks(marks, this.selected.map((_, number) => first + number));
+    this.setMarks(
+      marks,
+      this.selected.map((_, number) => first + number),
+    );
   }
 
   // Clipboard
 
-  /** The selected marks, or all where none is selected, as a document of their own; null where there are none. */
+  /** The selected marks, or all without a selection, as a document; null if there are none. */
   copied() {
     const marks = this.selection.length ? this.selected : this.prompt.marks;
     return marks.length ? stringify({ ...this.prompt, marks }) : null;
   }
 
-  /** Add a copied document's marks; where nothing was drawn yet, take its task over as well. */
+  /** Add a copied document's marks; if nothing has been drawn yet, use its task and canvas too. */
   paste({ task, bypass, canvas, marks }) {
     if (!this.bare || !marks.length) return this.addAside(marks);
     this.rest();
@@ -273,33 +297,38 @@ export class Editor {
     this.select(marks.keys());
   }
 
-  /** Add marks, a little aside of where they came from if that is taken. */
+  /** Add marks, moved a little if equal marks exist already. */
   addAside(marks) {
     const taken = new Set(this.prompt.marks.map((mark) => stringify(mark)));
     let added = marks.map((mark) => this.rounded(mark));
-    for (let tries = 0; tries < MOST_ASIDE && added.some((mark) => taken.has(stringify(mark))); tries++) {
+    for (let tries = 0; tries < MAX_OFFSETS && added.some((mark) => taken.has(stringify(mark))); tries++) {
       added = added.map((mark) => this.rounded(moved(mark, [16 * UNIT, 16 * UNIT])));
     }
     const count = this.prompt.marks.length;
     this.tool = "select";
-    this.setMarks([...this.prompt.marks, ...added], added.map((_, number) => count + number));
+    this.setMarks(
+      [...this.prompt.marks, ...added],
+      added.map((_, number) => count + number),
+    );
   }
 
   // Properties
 
-  /** The marks that the fields below the canvas speak of: the selected ones, else what the tool makes next. */
+  /** The marks that the fields below the canvas edit: the selected ones, else the tool's next mark. */
   subjects() {
     if (this.selection.length) return this.selected;
     if (this.tool === "select") return [];
     return [this.tool === "doodle" ? { type: "doodle", strokes: [this.nextStroke()] } : this.next(this.tool)];
   }
 
-  /** A property's value, of the first mark that has it; undefined where none has. */
+  /** A property of the first subject that has it; undefined if none has. */
   property(name) {
-    return this.subjects().map((mark) => propertyOf(mark, name)).find((value) => value !== undefined);
+    return this.subjects()
+      .map((mark) => propertyOf(mark, name))
+      .find((value) => value !== undefined);
   }
 
-  /** Give the selected marks, or the tool's next ones, a property. Steps of the same property count as one. */
+  /** Set a property of the selected marks, or of the tool's next ones. Consecutive changes are one undo step. */
   setProperty(name, value) {
     const fitting = (type) => (name === "width" ? within(value, this.language.limits.widths[type]) : value);
     if (this.selection.length) {
@@ -310,7 +339,7 @@ export class Editor {
     }
   }
 
-  /** The number of the mark whose words the words field edits: the selected one, else the task's own words; -1 for none. */
+  /** The index of the mark whose text the text field edits: the selected one, else the task's own text; -1 for none. */
   wordsMark() {
     const chosen = this.selection.find((number) => ["text", "box"].includes(this.marks[number].type));
     if (chosen !== undefined) return chosen;
@@ -324,47 +353,66 @@ export class Editor {
   }
 
   setWords(text) {
-    const { emptied, selection } = this, { marks } = this.prompt;
-    const which = this.wordsMark(), blank = !text.trim();
+    const { emptied, selection } = this;
+    const { marks } = this.prompt;
+    const which = this.wordsMark();
+    const blank = !text.trim();
     const replaced = (mark) => this.setMarks(marks.with(which, mark), selection, `words ${which}`);
     if (which >= 0 && marks[which].type === "box") {
       replaced({ ...marks[which], label: text });
     } else if (which >= 0 && !blank) {
       replaced({ ...marks[which], text });
     } else if (which >= 0) {
-      const rest = selection.filter((number) => number !== which).map((number) => (number > which ? number - 1 : number));
+      const rest = selection
+        .filter((number) => number !== which)
+        .map((number) => (number > which ? number - 1 : number));
       this.setMarks(marks.toSpliced(which, 1), rest);
       this.emptied = { mark: marks[which], which, selection };
     } else if (emptied && !blank) {
-      this.setMarks(marks.toSpliced(emptied.which, 0, { ...emptied.mark, text }), emptied.selection, `words ${emptied.which}`);
+      this.setMarks(
+        marks.toSpliced(emptied.which, 0, { ...emptied.mark, text }),
+        emptied.selection,
+        `words ${emptied.which}`,
+      );
     } else if (!blank) {
-      // Words that appear and go on growing are one step.
+      // Adding text and typing on is one undo step.
       this.setMarks([...marks, this.language.words(this.prompt.task, text)], selection, `words ${marks.length}`);
     }
   }
 
   // The whole prompt
 
-  /** Another task: its bypass, and its ground and words in place of the last task's, unless they were the user's own. */
+  /** Switch the task and its bypass; its canvas and text replace those of the previous task, unless the user has
+   * changed them.
+   */
   setTask(task) {
     if (task === this.prompt.task) return;
     const [from, to] = [this.info, this.language.tasks[task]];
     let marks = this.prompt.marks.filter((mark) => mark.type !== "text" || mark.text !== from.instruction);
-    marks = marks.map((mark) => (mark.type === "text" && mark.role === from.role ? this.language.words(task, mark.text) : mark));
-    if (to.instruction && !marks.some(({ type }) => type === "text")) marks.push(this.language.words(task, to.instruction));
+    marks = marks.map((mark) =>
+      mark.type === "text" && mark.role === from.role ? this.language.words(task, mark.text) : mark,
+    );
+    if (to.instruction && !marks.some(({ type }) => type === "text"))
+      marks.push(this.language.words(task, to.instruction));
     this.rest();
     const own = stringify(this.prompt.canvas) !== stringify(from.canvas);
-    this.commit({ ...this.prompt, task, bypass: to.bypass, canvas: own ? this.groundFor(to.canvas) : to.canvas, marks });
+    this.commit({
+      ...this.prompt,
+      task,
+      bypass: to.bypass,
+      canvas: own ? this.groundFor(to.canvas) : to.canvas,
+      marks,
+    });
     this.choose(this.firstTool());
   }
 
-  /** The present ground, unless a picture is wanted and there is none, or the other way round. */
+  /** The current canvas, unless only one of the two shows a photo. */
   groundFor(canvas) {
     return (this.prompt.canvas.type === "photo") === (canvas.type === "photo") ? this.prompt.canvas : canvas;
   }
 
-  /** How many marks the task does not know. */
-  get strangers() {
+  /** How many marks the model was not trained on with this task. */
+  get untrainedMarks() {
     return this.prompt.marks.filter(({ type }) => !this.info.marks.includes(type)).length;
   }
 

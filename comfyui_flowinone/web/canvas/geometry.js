@@ -1,15 +1,17 @@
-/** Where marks are: bounds, hits, handles, and moving, resizing and turning them. Positions are fractions of the canvas, y downwards. */
+/** Geometry of marks: bounds, hit tests, handles; moving, resizing and rotating. Positions are fractions of the canvas,
+ * y downwards.
+ */
 
 export const UNIT = 1 / 512; // of length, in fractions of the canvas
 const REACH = [-1, 2]; // how far marks may reach
-const LEAST_SIDE = 4 * UNIT; // of a box, and of what is on the canvas of any mark that is moved
+const LEAST_SIDE = 4 * UNIT; // of a box, and of the part of a moved mark that stays on the canvas
 
 export const add = ([ax, ay], [bx, by]) => [ax + bx, ay + by];
 export const distance = ([ax, ay], [bx, by]) => Math.hypot(ax - bx, ay - by);
 export const within = (value, [least, most] = REACH) => Math.min(Math.max(value, least), most);
 export const reachable = (point) => point.map((value) => within(value));
 
-/** A box's four edges with some of it on the canvas, as Python wants it. */
+/** A box's edges, moved so that a part of it is on the canvas, as Python requires. */
 export function onCanvas(area) {
   const [[left, right], [top, bottom]] = [0, 1].map((axis) => {
     let [low, high] = [within(area[axis]), within(area[axis + 2])];
@@ -20,25 +22,25 @@ export function onCanvas(area) {
   return [left, top, right, bottom];
 }
 
-/** A way to move what fills `box`, as far as some of it stays on the canvas. */
+/** A displacement of `box`, limited so that a part of it stays on the canvas. */
 export function held(box, by) {
   return by.map((way, axis) => within(way, [LEAST_SIDE - box[axis + 2], 1 - LEAST_SIDE - box[axis]]));
 }
 
-/** Where a force arrow ends. */
+/** The tip of a force arrow. */
 export function forceTip({ start, angle, magnitude, scale }) {
   const turn = (angle * Math.PI) / 180;
   return [start[0] + magnitude * scale * Math.cos(turn), start[1] - magnitude * scale * Math.sin(turn)];
 }
 
-/** The force arrow from its start to another tip: angle in degrees counter-clockwise, 0.01 to 2 canvases long. */
+/** The force arrow with another tip: angle in degrees counter-clockwise, length 0.01 to 2 canvases. */
 export function withForceTip(arrow, tip) {
   const length = within(distance(arrow.start, tip), [0.0101, 2]);
   const angle = (Math.atan2(arrow.start[1] - tip[1], tip[0] - arrow.start[0]) * 180) / Math.PI;
   return { ...arrow, angle: round(angle, 2), magnitude: round(length / arrow.scale, 4) };
 }
 
-/** The middle of a wind glyph's right end, by which it is turned and stretched. */
+/** The handle of a wind glyph that rotates and resizes it: the middle of its right end. */
 export function windEnd({ center, angle, strength, scale }) {
   const turn = (angle * Math.PI) / 180;
   const reach = (strength * scale) / 2;
@@ -51,7 +53,7 @@ export function withWindEnd(wind, end) {
   return { ...wind, angle: round(angle, 2), strength: round(length / wind.scale, 4) };
 }
 
-/** A force or a wind with another `magnitude` or `strength`, as far as it is no shorter and no longer than can be drawn. */
+/** A force or wind with another `magnitude` or `strength`, within the lengths that can be drawn. */
 export function withLength(mark, name, value) {
   const least = { magnitude: 0.0101, strength: 0.0201 }[name];
   return { ...mark, [name]: within(value, [least / mark.scale, 2 / mark.scale]) };
@@ -61,7 +63,7 @@ function round(value, digits) {
   return Math.round(value * 10 ** digits) / 10 ** digits;
 }
 
-/** The lines that a mark's body follows, as lists of points; closed ones end where they start. */
+/** A mark's lines as lists of points; closed ones end at their first point. */
 export function lines(mark) {
   switch (mark.type) {
     case "box":
@@ -87,10 +89,16 @@ export function lines(mark) {
 }
 
 function corners([left, top, right, bottom]) {
-  return [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]];
+  return [
+    [left, top],
+    [right, top],
+    [right, bottom],
+    [left, bottom],
+    [left, top],
+  ];
 }
 
-/** Left, top, right and bottom around marks. */
+/** The bounding box of marks: left, top, right, bottom. */
 export function bounds(...marks) {
   const box = [Infinity, Infinity, -Infinity, -Infinity];
   for (const mark of marks) {
@@ -109,13 +117,13 @@ export function bounds(...marks) {
 
 const FULL = new Set(["box", "text", "wind"]);
 
-/** Whether some of the marks is on the canvas. */
+/** Whether a part of the marks is on the canvas. */
 export function inSight(marks) {
   const [left, top, right, bottom] = bounds(...marks);
   return left < 1 && top < 1 && right > 0 && bottom > 0;
 }
 
-/** The number of the uppermost mark at a point, -1 for none: first those whose line is near, then those that surround it. */
+/** The index of the mark at a point, -1 for none: the topmost whose line is near, else the smallest around it. */
 export function hit(marks, point, tolerance) {
   for (let number = marks.length - 1; number >= 0; number--) {
     if (marks[number].type !== "text" && nearLine(marks[number], point, tolerance)) return number;
@@ -123,7 +131,8 @@ export function hit(marks, point, tolerance) {
   let best = -1;
   for (let number = marks.length - 1; number >= 0; number--) {
     const mark = marks[number];
-    const surrounds = mark.type === "erase" ? inPolygon(mark.points, point) : FULL.has(mark.type) && inBox(hitBox(mark), point);
+    const surrounds =
+      mark.type === "erase" ? inPolygon(mark.points, point) : FULL.has(mark.type) && inBox(hitBox(mark), point);
     if (surrounds && (best < 0 || size(mark) < size(marks[best]))) best = number;
   }
   return best;
@@ -131,8 +140,10 @@ export function hit(marks, point, tolerance) {
 
 function hitBox(mark) {
   const [left, top, right, bottom] = bounds(mark);
-  // A box's label stands above it.
-  return mark.type === "box" && mark.label ? [left, top - 1.4 * mark.style.size * UNIT, right, bottom] : [left, top, right, bottom];
+  // The label of a box is above it.
+  return mark.type === "box" && mark.label
+    ? [left, top - 1.4 * mark.style.size * UNIT, right, bottom]
+    : [left, top, right, bottom];
 }
 
 function size(mark) {
@@ -142,11 +153,14 @@ function size(mark) {
 
 function nearLine(mark, point, tolerance) {
   const reach = tolerance + ((mark.width ?? mark.strokes?.[0].width ?? 0) * UNIT) / 2;
-  return lines(mark).some((line) => line.some((end, number) => number > 0 && toSegment(point, line[number - 1], end) <= reach));
+  return lines(mark).some((line) =>
+    line.some((end, number) => number > 0 && toSegment(point, line[number - 1], end) <= reach),
+  );
 }
 
 function toSegment([x, y], [ax, ay], [bx, by]) {
-  const dx = bx - ax, dy = by - ay;
+  const dx = bx - ax;
+  const dy = by - ay;
   const share = within(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy || 1), [0, 1]);
   return Math.hypot(x - ax - share * dx, y - ay - share * dy);
 }
@@ -164,13 +178,15 @@ function inPolygon(points, [x, y]) {
   return inside;
 }
 
-/** Whether a mark lies in a box entirely. */
+/** Whether a mark is entirely inside of a box. */
 export function inside(mark, [left, top, right, bottom]) {
   const [l, t, r, b] = bounds(mark);
   return l >= left && t >= top && r <= right && b <= bottom;
 }
 
-/** The mark with every position sent through `map`; turned by `turn` degrees and `grown` times as large where it has no positions for that. */
+/** The mark with `map` applied to its positions. Wind, which has only a centre, is rotated by `turn` degrees and scaled
+ * by `grown`.
+ */
 function mapped(mark, map, turn = 0, grown = 1) {
   const at = (point) => reachable(map(point));
   switch (mark.type) {
@@ -183,16 +199,24 @@ function mapped(mark, map, turn = 0, grown = 1) {
         return { ...mark, area: onCanvas([x - half[0], y - half[1], x + half[0], y + half[1]]) };
       }
       const [a, b] = [map([left, top]), map([right, bottom])];
-      return { ...mark, area: onCanvas([Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])]) };
+      return {
+        ...mark,
+        area: onCanvas([Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])]),
+      };
     }
     case "marker":
       return { ...mark, start: at(mark.start), tip: at(mark.tip) };
     case "force": {
-      const start = at(mark.start), tip = map(forceTip(mark));
+      const start = at(mark.start);
+      const tip = map(forceTip(mark));
       return withForceTip({ ...mark, start }, tip);
     }
     case "wind":
-      return withLength({ ...mark, center: at(mark.center), angle: round((mark.angle - turn) % 360, 2) }, "strength", mark.strength * grown);
+      return withLength(
+        { ...mark, center: at(mark.center), angle: round((mark.angle - turn) % 360, 2) },
+        "strength",
+        mark.strength * grown,
+      );
     case "trajectory":
     case "erase":
       return { ...mark, points: mark.points.map(at) };
@@ -207,26 +231,43 @@ export function moved(mark, [dx, dy]) {
   return mapped(mark, ([x, y]) => [x + dx, y + dy]);
 }
 
-/** The mark as part of what filled the box `from` and fills `to`. */
+/** The mark after the box `from` around it was resized to `to`. */
 export function resized(mark, from, to) {
   const [sx, sy] = [0, 1].map((axis) => (to[axis + 2] - to[axis]) / (from[axis + 2] - from[axis] || 1));
-  return mapped(mark, ([x, y]) => [to[0] + (x - from[0]) * sx, to[1] + (y - from[1]) * sy], 0, Math.sqrt(Math.abs(sx * sy)) || 1);
+  return mapped(
+    mark,
+    ([x, y]) => [to[0] + (x - from[0]) * sx, to[1] + (y - from[1]) * sy],
+    0,
+    Math.sqrt(Math.abs(sx * sy)) || 1,
+  );
 }
 
-/** The mark turned around a point, by degrees clockwise; boxes and words move along and stay upright. */
+/** The mark rotated around a point, degrees clockwise; boxes and text move but stay upright. */
 export function turned(mark, [cx, cy], degrees) {
   const turn = (degrees * Math.PI) / 180;
   const [cos, sin] = [Math.cos(turn), Math.sin(turn)];
-  return mapped(mark, ([x, y]) => [cx + (x - cx) * cos - (y - cy) * sin, cy + (x - cx) * sin + (y - cy) * cos], degrees);
+  return mapped(
+    mark,
+    ([x, y]) => [cx + (x - cx) * cos - (y - cy) * sin, cy + (x - cx) * sin + (y - cy) * cos],
+    degrees,
+  );
 }
 
 export const TURNABLE = new Set(["marker", "force", "wind", "trajectory", "doodle", "erase"]);
 const MOST_POINT_HANDLES = 24;
 
-/** What can be dragged on a mark that is selected alone, as [name, point]: its own ends, where it has some. */
+/** The handles of a single selected mark at its own points, as [name, point]. */
 export function ownHandles(mark) {
-  if (mark.type === "marker") return [["start", mark.start], ["tip", mark.tip]];
-  if (mark.type === "force") return [["start", mark.start], ["tip", forceTip(mark)]];
+  if (mark.type === "marker")
+    return [
+      ["start", mark.start],
+      ["tip", mark.tip],
+    ];
+  if (mark.type === "force")
+    return [
+      ["start", mark.start],
+      ["tip", forceTip(mark)],
+    ];
   if (mark.type === "wind") return [["end", windEnd(mark)]];
   const points = ["trajectory", "erase"].includes(mark.type) ? mark.points : [];
   return points.length <= MOST_POINT_HANDLES ? points.map((point, number) => [number, point]) : [];
@@ -235,7 +276,8 @@ export function ownHandles(mark) {
 /** The mark after one of its own handles was dragged to a point. */
 export function withHandle(mark, name, point) {
   const at = reachable(point);
-  if (mark.type === "force") return name === "tip" ? withForceTip(mark, point) : withForceTip({ ...mark, start: at }, forceTip(mark));
+  if (mark.type === "force")
+    return name === "tip" ? withForceTip(mark, point) : withForceTip({ ...mark, start: at }, forceTip(mark));
   if (mark.type === "wind") return withWindEnd(mark, point);
   if (mark.type === "marker") {
     const changed = { ...mark, [name]: at };
@@ -248,22 +290,28 @@ const SIDES = ["nw", "n", "ne", "e", "se", "s", "sw", "w"];
 
 /** The eight handles around a box, as [side, point]. */
 export function boxHandles([left, top, right, bottom]) {
-  const x = { w: left, e: right }, y = { n: top, s: bottom };
+  const x = { w: left, e: right };
+  const y = { n: top, s: bottom };
   return SIDES.map((side) => [side, [x[side.at(-1)] ?? (left + right) / 2, y[side[0]] ?? (top + bottom) / 2]]);
 }
 
-/** The box after one of its sides was dragged to a point; `square` keeps its proportions. */
+/** The box after a handle was dragged to a point; `square` keeps its proportions. */
 export function draggedBox(box, side, [x, y], square = false) {
   let [left, top, right, bottom] = box;
   if (side.includes("w")) left = x;
   if (side.includes("e")) right = x;
   if (side.includes("n")) top = y;
   if (side.includes("s")) bottom = y;
-  // Never so flat that all in it falls together.
-  if (Math.abs(right - left) < LEAST_SIDE) side.includes("w") ? (left = right - LEAST_SIDE) : (right = left + LEAST_SIDE);
-  if (Math.abs(bottom - top) < LEAST_SIDE) side.includes("n") ? (top = bottom - LEAST_SIDE) : (bottom = top + LEAST_SIDE);
+  // Never so flat that its contents collapse.
+  if (Math.abs(right - left) < LEAST_SIDE)
+    side.includes("w") ? (left = right - LEAST_SIDE) : (right = left + LEAST_SIDE);
+  if (Math.abs(bottom - top) < LEAST_SIDE)
+    side.includes("n") ? (top = bottom - LEAST_SIDE) : (bottom = top + LEAST_SIDE);
   if (square && side.length === 2) {
-    const grown = Math.max(Math.abs((right - left) / (box[2] - box[0] || 1)), Math.abs((bottom - top) / (box[3] - box[1] || 1)));
+    const grown = Math.max(
+      Math.abs((right - left) / (box[2] - box[0] || 1)),
+      Math.abs((bottom - top) / (box[3] - box[1] || 1)),
+    );
     const [width, height] = [grown * (box[2] - box[0]), grown * (box[3] - box[1])];
     if (side.includes("w")) left = right - width;
     else right = left + width;
@@ -273,7 +321,7 @@ export function draggedBox(box, side, [x, y], square = false) {
   return [left, top, right, bottom];
 }
 
-/** The points without those that the line does without, to `tolerance` (Ramer, Douglas and Peucker). */
+/** The points of a line simplified to `tolerance` (Ramer-Douglas-Peucker). */
 export function simplified(points, tolerance) {
   if (points.length < 3) return points;
   const kept = new Uint8Array(points.length);
@@ -281,7 +329,8 @@ export function simplified(points, tolerance) {
   const open = [[0, points.length - 1]];
   while (open.length) {
     const [first, last] = open.pop();
-    let farthest = 0, which = -1;
+    let farthest = 0;
+    let which = -1;
     for (let number = first + 1; number < last; number++) {
       const away = toSegment(points[number], points[first], points[last]);
       if (away > farthest) [farthest, which] = [away, number];
@@ -294,7 +343,7 @@ export function simplified(points, tolerance) {
   return points.filter((_, number) => kept[number]);
 }
 
-/** A curve through the points with corners about `step` apart: centripetal Catmull-Rom, as the renderer draws it. */
+/** A curve through the points, sampled about every `step`: centripetal Catmull-Rom, as the renderer draws it. */
 export function curve(points, step) {
   const distinct = points.filter((point, number) => number === 0 || distance(point, points[number - 1]) > 1e-6);
   if (distinct.length < 3) return distinct;

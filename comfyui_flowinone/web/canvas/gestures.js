@@ -1,25 +1,45 @@
-/** What a press, a drag and a release do with each tool. Points are fractions of the canvas. */
+/** What press, drag and release do with each tool. Points are fractions of the canvas. */
 
 import {
-  add, bounds, distance, draggedBox, forceTip, held, hit, inBox, inSight, inside, moved, onCanvas, ownHandles, reachable, resized, simplified, turned, UNIT,
-  withForceTip, withHandle, withWindEnd,
+  add,
+  bounds,
+  distance,
+  draggedBox,
+  forceTip,
+  held,
+  hit,
+  inBox,
+  inSight,
+  inside,
+  moved,
+  onCanvas,
+  ownHandles,
+  reachable,
+  resized,
+  simplified,
+  turned,
+  UNIT,
+  withForceTip,
+  withHandle,
+  withWindEnd,
 } from "./geometry.js";
 
 const GRID = 1 / 32;
-const FREEHAND = 0.5 * UNIT; // how much a drawn line may be off where it is simplified
+const FREEHAND = 0.5 * UNIT; // tolerance when a freehand line is simplified
 const LEAST_BOX = 8 * UNIT;
 const TURN_HANDLE = 26 * UNIT; // above the frame
-const GRIP = 1.6; // how much farther than a line a handle reaches
-const SLACK = 0.25; // of the tolerance: how far a press may slip before it is a drag
+const GRIP = 1.6; // a handle's tolerance, relative to a line's
+const SLACK = 0.25; // of the tolerance: how far the pointer moves before a press becomes a drag
 
-/** Where the handle that turns the selection is; `zoom` is how large the canvas is shown. */
+/** The position of the rotation handle; `zoom` is the scale at which the canvas is shown. */
 export function turnHandle([left, top, right], zoom = 1) {
   return [(left + right) / 2, top - TURN_HANDLE / zoom];
 }
 
-/** The handle of the selection at a point, {own: name}, {turn: true} or {side}; null where none is. */
+/** The handle of the selection at a point: {own: name}, {turn: true} or {side}; null if there is none. */
 export function gripAt(editor, point, tolerance, zoom = 1) {
-  const frame = editor.frame(), { single } = editor;
+  const frame = editor.frame();
+  const { single } = editor;
   if (!frame) return null;
   const near = ([, at]) => distance(at, point) <= GRIP * tolerance;
   const handles = single ? ownHandles(single) : [];
@@ -30,10 +50,10 @@ export function gripAt(editor, point, tolerance, zoom = 1) {
   return side ? { side: side[0] } : null;
 }
 
-/** Begin a gesture of the editor's tool at a point; the gesture has move(point, keys), end(point, keys) and cancel().
+/** Begin a gesture of the editor's tool at a point; it has move(point, keys), end(point, keys) and cancel().
  *
- * `keys` are {shift, snap}; `tolerance` is how near counts as on, `zoom` how large the canvas is shown. What is selected keeps its handles with
- * every tool.
+ * `keys` are {shift, snap}. `tolerance` is the distance of hit tests, `zoom` the scale at which the canvas is shown.
+ * The selection's handles work with every tool.
  */
 export function begin(editor, point, keys, tolerance, zoom = 1) {
   const grip = editor.path ? null : gripAt(editor, point, tolerance, zoom);
@@ -42,7 +62,14 @@ export function begin(editor, point, keys, tolerance, zoom = 1) {
 }
 
 const BEGINNINGS = {
-  select: beginSelect, box: beginBox, text: beginText, marker: beginArrow, force: beginArrow, wind: beginArrow, trajectory: beginPath, erase: beginPath,
+  select: beginSelect,
+  box: beginBox,
+  text: beginText,
+  marker: beginArrow,
+  force: beginArrow,
+  wind: beginArrow,
+  trajectory: beginPath,
+  erase: beginPath,
   doodle: beginStroke,
 };
 
@@ -50,7 +77,7 @@ function snapped([x, y], { snap }, useful = true) {
   return snap && useful ? [Math.round(x / GRID) * GRID, Math.round(y / GRID) * GRID] : [x, y];
 }
 
-/** The point seen from `origin` in steps of 15 degrees. */
+/** The point, with its direction from `origin` rounded to 15 degrees. */
 function stepped(origin, [x, y]) {
   const step = Math.PI / 12;
   const angle = Math.round(Math.atan2(y - origin[1], x - origin[0]) / step) * step;
@@ -62,8 +89,17 @@ function beginGrip(editor, point, { own, turn, side }, tolerance) {
   const { box } = editor.frame();
   const drag = (transform) => dragging(editor, point, tolerance, transform);
   if (turn) return drag(turning(box, point));
-  if (side) return drag((to, { shift }) => (mark) => resized(mark, box, draggedBox(box, side, to, shift)));
-  return drag((to, { shift }) => (mark) => withHandle(mark, own, shift ? steppedHandle(mark, own, to) : to));
+  if (side)
+    return drag(
+      (to, { shift }) =>
+        (mark) =>
+          resized(mark, box, draggedBox(box, side, to, shift)),
+    );
+  return drag(
+    (to, { shift }) =>
+      (mark) =>
+        withHandle(mark, own, shift ? steppedHandle(mark, own, to) : to),
+  );
 }
 
 function steppedHandle(mark, name, to) {
@@ -91,7 +127,9 @@ function still() {
   return { move() {}, end() {}, cancel() {} };
 }
 
-/** A drag that changes the selected marks by `transform(point, keys)` of what they were, which may have a `way` that all of them go. */
+/** A drag that applies `transform(point, keys)` to the selected marks; its `way` is their displacement if they only
+ * move.
+ */
 function dragging(editor, from, tolerance, transform) {
   const before = editor.prompt.marks;
   let moved = false;
@@ -109,7 +147,9 @@ function dragging(editor, from, tolerance, transform) {
     end(point, keys) {
       this.move(point, keys);
       if (!editor.live) return;
-      const marks = editor.live.map((mark, number) => (editor.selection.includes(number) ? editor.rounded(mark) : mark));
+      const marks = editor.live.map((mark, number) =>
+        editor.selection.includes(number) ? editor.rounded(mark) : mark,
+      );
       editor.live = null;
       editor.setMarks(marks);
     },
@@ -124,7 +164,7 @@ function moving(box, from) {
   return (to, { shift, snap }) => {
     let by = [to[0] - from[0], to[1] - from[1]];
     if (shift) by = Math.abs(by[0]) > Math.abs(by[1]) ? [by[0], 0] : [0, by[1]];
-    // The corner goes to the grid, wherever the mark was taken hold of.
+    // The corner snaps to the grid, wherever the mark was grabbed.
     if (snap) by = by.map((way, axis) => Math.round((box[axis] + way) / GRID) * GRID - box[axis]);
     const way = held(box, by);
     return Object.assign((mark) => moved(mark, way), { way });
@@ -146,7 +186,9 @@ function rubberBand(editor, from, { shift }) {
   return {
     move(point) {
       editor.band = boxAround(from, point);
-      const caught = [...editor.prompt.marks.keys()].filter((number) => inside(editor.prompt.marks[number], editor.band));
+      const caught = [...editor.prompt.marks.keys()].filter((number) =>
+        inside(editor.prompt.marks[number], editor.band),
+      );
       editor.select([...before, ...caught]);
     },
     end() {
@@ -159,7 +201,7 @@ function rubberBand(editor, from, { shift }) {
   };
 }
 
-/** A drag that makes a mark by `shape(point, keys)`, which gives null as long as it is too small. */
+/** A drag that draws the mark `shape(point, keys)`, null while it is too small. */
 function making(editor, shape) {
   return {
     move(point, keys) {
@@ -201,7 +243,7 @@ function beginBox(editor, from) {
   });
 }
 
-/** A drag makes a place for words; a click goes to words that are there, else it asks for them where the task has them. */
+/** A drag makes an area for text; a click selects the text there, or adds text where the task has it. */
 function beginText(editor, from, keys, tolerance) {
   const fresh = editor.next("text");
   const placed = making(editor, (to) => {
@@ -215,14 +257,17 @@ function beginText(editor, from, keys, tolerance) {
       placed.cancel();
       const { marks } = editor.prompt;
       const under = marks.findLastIndex((mark) => mark.type === "text" && inBox(mark.area, from));
-      const there = under >= 0 ? under : marks.findLastIndex((mark) => mark.type === "text" && String(mark.area) === String(fresh.area));
+      const there =
+        under >= 0
+          ? under
+          : marks.findLastIndex((mark) => mark.type === "text" && String(mark.area) === String(fresh.area));
       if (there >= 0) editor.select([there]);
       else editor.add(fresh);
     },
   };
 }
 
-/** Force and wind start at the object; a marker's arrow is drawn from its tail to the object. */
+/** Force and wind are dragged from the object; a marker's arrow is dragged to it. */
 function beginArrow(editor, from) {
   const fresh = editor.next(editor.tool);
   return making(editor, (given, { shift }) => {
@@ -235,7 +280,7 @@ function beginArrow(editor, from) {
   });
 }
 
-/** Freehand where the pointer is dragged, point by point where it is clicked; a click on the last point, or Enter, ends it. */
+/** Dragging draws freehand, clicking adds points; a click on the last point, or Enter, finishes the line. */
 function beginPath(editor, from, keys, tolerance) {
   const path = editor.path?.type === editor.tool ? editor.path : null;
   const points = path ? [...path.points] : [];
@@ -272,7 +317,7 @@ function beginPath(editor, from, keys, tolerance) {
   };
 }
 
-/** How many points a line of the kind needs. */
+/** How many points a line of this type needs. */
 function least(type) {
   return type === "erase" ? 3 : 2;
 }
@@ -283,13 +328,13 @@ function extent(points) {
 }
 
 function thinnedPath(editor, drawn) {
-  // A smooth path is drawn through few points; an outline keeps its corners.
+  // A smooth path needs few points; an outline keeps its corners.
   if (editor.tool === "erase" || !editor.next("trajectory").smooth) return simplified(drawn, FREEHAND);
   const few = simplified(drawn, 4 * UNIT);
   return few.length > 2 ? few : simplified(drawn, FREEHAND);
 }
 
-/** Show the points clicked so far, and nothing else. */
+/** Show the points clicked so far. */
 export function showPath(editor) {
   const { path } = editor;
   const points = path?.points.length === 1 ? [path.points[0], add(path.points[0], [1e-4, 0])] : path?.points;
@@ -297,7 +342,7 @@ export function showPath(editor) {
   editor.changed("motion");
 }
 
-/** Forget the points clicked so far; whether there were any. */
+/** Discard the points clicked so far. Returns whether there were any. */
 export function dropPath(editor) {
   const { path } = editor;
   editor.path = null;
@@ -305,7 +350,7 @@ export function dropPath(editor) {
   return Boolean(path);
 }
 
-/** Make a mark of the points clicked so far, if they are enough. */
+/** Make a mark of the points clicked so far if there are enough. */
 export function finishPath(editor) {
   const { path } = editor;
   dropPath(editor);
@@ -324,7 +369,7 @@ function beginStroke(editor, from) {
     },
     end() {
       editor.draft = null;
-      // A touch is a dot.
+      // A click draws a dot.
       const line = points.length > 1 ? simplified(points, FREEHAND) : [points[0], add(points[0], [UNIT, 0])];
       editor.addStroke({ ...stroke, points: line });
     },

@@ -1,6 +1,6 @@
-/** States to go back to and forth. States are never changed in place, so keeping them costs little. */
+/** Undo and redo. States are immutable and share their unchanged parts, so keeping them is cheap. */
 
-const MOST = 200;
+const MAX_STATES = 200;
 
 export class History {
   constructor(state) {
@@ -9,19 +9,19 @@ export class History {
     this.future = [];
   }
 
-  /** Make a new state the present one. Steps with the same `group` that follow each other count as one. */
+  /** Make `state` the current one. Consecutive steps of the same `group` are one undo step. */
   push(state, group = null) {
     if (state === this.state) return;
     if (group === null || group !== this.group) {
       this.past.push(this.state);
-      if (this.past.length > MOST) this.past.shift();
+      if (this.past.length > MAX_STATES) this.past.shift();
     }
     this.group = group;
     this.state = state;
     this.future = [];
   }
 
-  /** End a group, so that the next step of its kind is one of its own. */
+  /** End the current group, so that the next step is an undo step of its own. */
   settle() {
     this.group = null;
   }
@@ -42,7 +42,7 @@ export class History {
     return true;
   }
 
-  /** Go to the nearest state that `is` the one, back before forth; whether there was one. */
+  /** Go to the nearest state for which `is(state)`, past before future. Returns whether there is one. */
   seek(is) {
     if (is(this.state)) return true;
     const [back, forth] = [this.past.findLastIndex(is), this.future.findLastIndex(is)];

@@ -1,28 +1,44 @@
-/** The keyboard and the clipboard: everything that the pointer does, and copies from canvas to canvas. */
+/** Keyboard and clipboard: everything that the pointer can do, and copies between canvases. */
 
 import { TOOL_KEYS } from "./controls.js";
 import { bounds, moved, ownHandles, resized, UNIT, withHandle } from "./geometry.js";
 import { finishPath } from "./gestures.js";
 import { checkOnServer } from "./server.js";
-import { t } from "./strings.js";
+import { t } from "./translations.js";
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const ZOOM = 1.25;
 const PAN = 0.02; // of the canvas
 const TURN = 5; // degrees
-/** What a mark looks like that is put on the canvas without a pointer. */
+/** Where Enter puts each tool's mark. */
 const INSERTED = {
   box: { area: [0.35, 0.35, 0.65, 0.65] },
   marker: { start: [0.7, 0.3], tip: [0.5, 0.5] },
   force: { start: [0.4, 0.5], angle: 0 },
   wind: { center: [0.5, 0.5] },
-  trajectory: { points: [[0.3, 0.6], [0.5, 0.45], [0.7, 0.5]] },
-  erase: { points: [[0.4, 0.4], [0.6, 0.4], [0.6, 0.6], [0.4, 0.6]] },
+  trajectory: {
+    points: [
+      [0.3, 0.6],
+      [0.5, 0.45],
+      [0.7, 0.5],
+    ],
+  },
+  erase: {
+    points: [
+      [0.4, 0.4],
+      [0.6, 0.4],
+      [0.6, 0.6],
+      [0.4, 0.6],
+    ],
+  },
   text: {},
 };
-const RING = Array.from({ length: 25 }, (_, step) => [0.5 + 0.15 * Math.cos((step * Math.PI) / 12), 0.5 + 0.15 * Math.sin((step * Math.PI) / 12)]);
+const RING = Array.from({ length: 25 }, (_, step) => [
+  0.5 + 0.15 * Math.cos((step * Math.PI) / 12),
+  0.5 + 0.15 * Math.sin((step * Math.PI) / 12),
+]);
 
-let clipboard = ""; // what was copied last, where the browser's own clipboard gives nothing
+let clipboard = ""; // the last copy, in case the browser's clipboard is not readable
 
 export class Keyboard {
   constructor(panel) {
@@ -34,12 +50,12 @@ export class Keyboard {
     for (const kind of ["copy", "cut", "paste"]) root.addEventListener(kind, (event) => this.onClipboard(event));
   }
 
-  /** Whether an event is for a field that text is typed in. */
+  /** Whether an event's target is an input field. */
   typing({ target }) {
     return ["INPUT", "TEXTAREA"].includes(target.tagName);
   }
 
-  /** Whether an event is for words that were asked for after a mark was drawn, and nothing has been typed since. */
+  /** Whether an event's target is the text field, focused after drawing a mark, with nothing typed yet. */
   untouched({ target }) {
     const { words, asked } = this.panel.controls;
     return target === words && words.value === asked;
@@ -52,11 +68,11 @@ export class Keyboard {
     const command = ctrlKey || metaKey;
     const done = command ? this.onCommand(event) : this.typing(event) ? this.onFieldKey(event) : this.onStageKey(event);
     if (done) event.preventDefault();
-    // A bare key in here is none of the graph's; what nobody here knows with Ctrl is (Ctrl+Enter queues), and so are F5 and its like.
+    // Plain keys stay here. Unknown Ctrl keys go to ComfyUI (Ctrl+Enter queues), function keys to the browser.
     if (done || (!command && !/^F\d+$/.test(key))) event.stopPropagation();
   }
 
-  /** Keys with Ctrl; whether this was one. */
+  /** Handle a key with Ctrl. Returns whether it is known. */
   onCommand(event) {
     const { editor } = this.panel;
     if (event.altKey || (this.typing(event) && !this.untouched(event))) return false;
@@ -67,7 +83,7 @@ export class Keyboard {
 
   onFieldKey(event) {
     const acts = { Escape: () => this.panel.stage.element.focus() };
-    // A box that was drawn by mistake goes as it came.
+    // Delete removes a box that was just drawn by mistake.
     const empty = event.target.value === "" && this.untouched(event) && this.panel.editor.selection.length;
     if (empty) acts.Delete = acts.Backspace = () => this.removeUnnamed();
     return this.act(acts, event.key);
@@ -82,9 +98,13 @@ export class Keyboard {
     const { editor, stage, pointers, controls } = this.panel;
     const { key, shiftKey, altKey, target } = event;
     const onStage = target === stage.element;
-    // Lists have keys of their own.
+    // Lists have their own keys.
     if (target.tagName === "SELECT") return false;
-    if (ARROWS[key]) return this.onArrow(ARROWS[key].map((step) => step * (shiftKey ? 10 : 1)), altKey);
+    if (ARROWS[key])
+      return this.onArrow(
+        ARROWS[key].map((step) => step * (shiftKey ? 10 : 1)),
+        altKey,
+      );
     if (altKey) return false;
     const acts = {
       Delete: () => editor.remove(),
@@ -102,8 +122,12 @@ export class Keyboard {
       PageDown: () => editor.raise(-1),
       F2: () => controls.askForWords(),
     };
-    // On a button these press it.
-    if (onStage) Object.assign(acts, { Enter: () => (editor.path ? finishPath(editor) : this.insert()), " ": () => this.pan(true) });
+    // On a button, Enter and space press it.
+    if (onStage)
+      Object.assign(acts, {
+        Enter: () => (editor.path ? finishPath(editor) : this.insert()),
+        " ": () => this.pan(true),
+      });
     const tool = TOOL_KEYS[key.toLowerCase()];
     if (editor.tools().includes(tool)) acts[key] = () => this.panel.choose(tool);
     return this.act(acts, key);
@@ -129,7 +153,7 @@ export class Keyboard {
     return true;
   }
 
-  /** Move the far end of what is selected: an arrow's tip, a frame's corner. */
+  /** Move the far end of the selection: an arrow's tip, or the corner of the frame. */
   stretch([dx, dy]) {
     const { editor } = this.panel;
     const end = editor.single && ownHandles(editor.single).findLast(([name]) => typeof name === "string");
@@ -139,13 +163,16 @@ export class Keyboard {
     editor.change((mark) => resized(mark, [left, top, right, bottom], to), "stretch");
   }
 
-  /** Put the tool's mark in the middle, and select it. */
+  /** Add the tool's mark in the middle of the canvas and select it. */
   insert() {
     const { editor, controls } = this.panel;
     const { tool } = editor;
     if (tool === "select") return controls.askForWords();
-    const mark = tool === "doodle" ? { type: tool, strokes: [{ ...editor.nextStroke(), points: RING }] } : { ...editor.next(tool), ...INSERTED[tool] };
-    // Not on top of the one before.
+    const mark =
+      tool === "doodle"
+        ? { type: tool, strokes: [{ ...editor.nextStroke(), points: RING }] }
+        : { ...editor.next(tool), ...INSERTED[tool] };
+    // Next to earlier ones, not on top of them.
     const same = editor.prompt.marks.filter(({ type }) => type === mark.type).length;
     editor.add(moved(mark, [same * 12 * UNIT, same * 12 * UNIT]));
     editor.choose("select");

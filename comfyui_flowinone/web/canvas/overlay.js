@@ -1,10 +1,10 @@
-/** What is drawn over the picture for the user alone: frames, handles, the selecting band and strengths as numbers. */
+/** What only the user sees: frames, handles, the rubber band, and strengths as numbers. */
 
 import { forceTip, ownHandles, windEnd } from "./geometry.js";
 import { turnHandle } from "./gestures.js";
-import { SIDE } from "./paint.js";
+import { SIDE } from "./mark_painter.js";
 
-/** Draw on a context in units; `pixel` is how many units one pixel of the screen is, `zoom` how large the canvas is shown. */
+/** Draw on a context in units; `pixel` is a screen pixel in units, `zoom` the scale at which the canvas is shown. */
 export function drawOverlay(context, editor, pixel, zoom) {
   context.save();
   context.lineWidth = pixel;
@@ -27,8 +27,11 @@ function drawFrame(context, single, { box, handles, turnable }, pixel, zoom) {
   const own = single ? ownHandles(single) : [];
   const [left, top, right, bottom] = box.map((edge) => edge * SIDE);
   context.setLineDash([4 * pixel, 3 * pixel]);
-  // Black and white by turns, to be seen on everything.
-  for (const [color, offset] of [["#000", 0], ["#fff", 3.5]]) {
+  // Black and white dashes are visible on any photo.
+  for (const [color, offset] of [
+    ["#000", 0],
+    ["#fff", 3.5],
+  ]) {
     context.strokeStyle = color;
     context.lineDashOffset = offset * pixel;
     context.strokeRect(left, top, right - left, bottom - top);
@@ -55,7 +58,7 @@ function drawStrength(context, mark, pixel) {
   const [x, y] = mark.type === "force" ? forceTip(mark) : windEnd(mark);
   const text = `${(mark.magnitude ?? mark.strength).toFixed(2)}×`;
   context.font = `${12 * pixel}px sans-serif`;
-  // Where there is room for it.
+  // On the side where there is room.
   context.textAlign = x > 0.85 ? "right" : "left";
   context.textBaseline = "middle";
   context.lineWidth = 3 * pixel;

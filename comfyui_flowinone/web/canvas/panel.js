@@ -1,4 +1,4 @@
-/** The canvas as a whole: the drawing area with its controls, the exact picture, and what is said to the user. */
+/** The whole widget: drawing area, controls, the exact prompt image, and messages to the user. */
 
 import { Background } from "./background.js";
 import { Controls, leftAlone, make } from "./controls.js";
@@ -9,40 +9,54 @@ import { Pointers } from "./pointers.js";
 import { ExactPicture } from "./server.js";
 import { found, leave } from "./sessions.js";
 import { Stage } from "./stage.js";
-import { t, taskTitle } from "./strings.js";
+import { t, taskTitle } from "./translations.js";
 import { addStyle } from "./style.js";
-import { placeOf } from "./wires.js";
+import { placeOf } from "./connections.js";
 
 const FIRST_TASK = "text_box";
-const LOOKS = 400; // ms between two looks at what lies around the canvas
-const LARGEST_EXACT = 1024; // pixels
+const POLL_INTERVAL = 400; // ms between two checks of the node's surroundings, which send no events
+const MAX_EXACT_SIZE = 1024; // pixels
 
 export class Panel {
-  /** `picture` gets and sets the name of the dropped picture; `size` and `font` get the node's settings; `changed()` tells of a new value. */
+  /** `picture` gets and sets the dropped photo's name; `size` and `font` get the node's widgets; `changed()` is called
+   * on a new value.
+   */
   constructor({ app, api, node, language, picture, size, font, changed }) {
     Object.assign(this, { app, api, node, language, size, font });
     addStyle();
     this.exactOn = true;
-    this.exact = null; // {bitmap, prompt, rest}: the renderer's picture of a prompt, and of what else
-    this.wrong = false; // whether what is said is an error
+    this.exact = null; // {bitmap, prompt, rest}: the renderer's prompt image, with what it was made of
+    this.wrong = false; // whether the message is an error
     this.editor = new Editor(language, FIRST_TASK, (what) => {
       if (what === "drawing") changed();
       this.update(what);
     });
     this.stage = new Stage(this.editor, () => this.view());
-    this.background = new Background({ app, api, node, editor: this.editor, picture, changed: () => this.update(), say: (...said) => this.say(...said) });
+    this.background = new Background({
+      app,
+      api,
+      node,
+      editor: this.editor,
+      picture,
+      changed: () => this.update(),
+      say: (...said) => this.say(...said),
+    });
     this.pointers = new Pointers(this.stage, this.editor, {
       attempt: (act) => this.attempt(act),
       askForWords: () => this.controls.askForWords(),
       graph: () => app.canvas,
     });
     this.controls = new Controls(this);
-    this.renderer = new ExactPicture(api, (bitmap, wish) => this.arrived(bitmap, wish), (sentence) => this.say(sentence, true));
+    this.renderer = new ExactPicture(
+      api,
+      (bitmap, wish) => this.arrived(bitmap, wish),
+      (sentence) => this.say(sentence, true),
+    );
     this.build();
     new Keyboard(this);
     this.update();
     requestAnimationFrame(() => this.mount());
-    this.timer = setInterval(() => this.look(), LOOKS);
+    this.timer = setInterval(() => this.look(), POLL_INTERVAL);
   }
 
   destroy() {
@@ -70,7 +84,7 @@ export class Panel {
     this.resume();
   }
 
-  /** Go on where the canvas was left that was here before, if it is the same drawing. */
+  /** Continue the session of the canvas that was here before, if it has the same drawing. */
   resume() {
     this.remember();
     const session = this.home && found(...this.home);
@@ -80,7 +94,7 @@ export class Panel {
     this.update();
   }
 
-  /** Note where the canvas is; once it is removed that cannot be told any more. */
+  /** Remember the node's place, which is unknown once it is removed. */
   remember() {
     const { graph, id } = this.node;
     if (graph && Number(id) >= 0) this.home = [(graph.rootGraph ?? graph).id, placeOf(this.node)];
@@ -98,24 +112,33 @@ export class Panel {
     this.status = make("div", { className: "fio-status", role: "status" });
     this.spoken = make("div", { className: "fio-spoken", role: "status" });
     const { head, toolbar, words, fields } = this.controls;
-    // An empty title keeps the node's own, a tooltip, from covering the drawing; as does the mouse's "leaving" in Nodes 2.0.
+    // An empty title keeps the node's tooltip off the drawing; in Nodes 2.0 a mouseleave event does.
     const parts = [head, toolbar, this.area, words, fields, this.status, this.spoken];
     this.element = make("div", { className: "fio", role: "group", title: "", ariaLabel: t("title") }, parts);
-    this.element.addEventListener("mouseenter", () => this.element.parentElement?.dispatchEvent(new MouseEvent("mouseleave")));
-    // Wherever else in the node a press is, it is no press on the graph.
+    this.element.addEventListener("mouseenter", () =>
+      this.element.parentElement?.dispatchEvent(new MouseEvent("mouseleave")),
+    );
+    // A press on the widget must not reach the graph.
     this.element.addEventListener("pointerdown", (event) => event.stopPropagation());
     this.element.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });
-    this.element.dataset.captureWheel = "true"; // for Nodes 2.0, which has the wheel otherwise
-    for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) this.element.addEventListener(kind, (event) => this.onDrag(event));
+    this.element.dataset.captureWheel = "true"; // Nodes 2.0 handles the wheel itself otherwise
+    for (const kind of ["dragenter", "dragover", "dragleave", "drop"])
+      this.element.addEventListener(kind, (event) => this.onDrag(event));
   }
 
-  /** Over the drawing, while something in here has the focus, the wheel zooms the drawing; else, and with Ctrl, the graph. */
+  /** The wheel zooms the drawing if the pointer is over it and the widget has the focus; otherwise, and with Ctrl, the
+   * graph.
+   */
   onWheel(event) {
     const { stage } = this;
     event.stopPropagation();
     if (event.target.scrollHeight > event.target.clientHeight && event.target !== stage.element) return;
     event.preventDefault();
-    const own = event.target === stage.element && this.element.contains(document.activeElement) && !event.ctrlKey && !event.metaKey;
+    const own =
+      event.target === stage.element &&
+      this.element.contains(document.activeElement) &&
+      !event.ctrlKey &&
+      !event.metaKey;
     if (own && (event.deltaY < 0 || stage.zoom > 1)) stage.zoomBy(Math.exp(-event.deltaY / 240), stage.point(event));
     else this.app.canvas.processMouseWheel(event);
   }
@@ -126,10 +149,11 @@ export class Panel {
     event.preventDefault();
     event.stopPropagation();
     this.area.classList.toggle("fio-drop", type === "dragenter" || type === "dragover");
-    if (type === "drop" && !this.background.take(transfer)) this.say(t("not_a_picture", { name: transfer.getData("text/uri-list") }), true);
+    if (type === "drop" && !this.background.take(transfer))
+      this.say(t("not_a_picture", { name: transfer.getData("text/uri-list") }), true);
   }
 
-  /** Follow what has changed: the "drawing", the "state" around it, or only what is in "motion". */
+  /** Update the page after a change of the "drawing", the editor's "state", or a gesture's "motion". */
   update(what = "state") {
     this.stage.redraw();
     if (what === "motion") return this.editor.live && this.controls.updateProperties();
@@ -145,27 +169,36 @@ export class Panel {
     this.askForExact();
   }
 
-  /** What is selected, for those who cannot see it. */
+  /** The selection in words, for screen readers. */
   spokenSelection() {
     const { editor } = this;
     if (!editor.single) return editor.selection.length ? t("several_selected", { count: editor.selection.length }) : "";
     const [left, top, right, bottom] = bounds(editor.single);
     const [x, y] = [(left + right) / 2, (top + bottom) / 2].map((share) => Math.round(100 * share));
     const words = editor.single.text ?? editor.single.label ?? "";
-    return t("one_selected", { kind: t(editor.single.type), number: editor.selection[0] + 1, count: editor.prompt.marks.length, x, y, words });
+    return t("one_selected", {
+      kind: t(editor.single.type),
+      number: editor.selection[0] + 1,
+      count: editor.prompt.marks.length,
+      x,
+      y,
+      words,
+    });
   }
 
-  /** Show a sentence below the canvas; without one, what the tool does, and what is odd. */
+  /** Show a message below the canvas; without one, a warning about the marks, or how to use the tool. */
   say(sentence, wrong = false) {
     const { editor } = this;
-    const odd = editor.strangers && t("strangers", { count: editor.strangers, task: taskTitle(editor.prompt.task, editor.info) });
+    const warning =
+      editor.untrainedMarks &&
+      t("untrained", { count: editor.untrainedMarks, task: taskTitle(editor.prompt.task, editor.info) });
     this.wrong = wrong;
-    this.status.textContent = sentence || odd || t(`how_${editor.tool}`);
+    this.status.textContent = sentence || warning || t(`how_${editor.tool}`);
     this.status.title = this.status.textContent;
     this.status.classList.toggle("fio-error", wrong);
   }
 
-  /** Do what a control asks for; what cannot be is said and leaves everything as it was. */
+  /** Call `act`; if it throws, show the error and leave the drawing unchanged. */
   attempt(act) {
     try {
       act();
@@ -182,8 +215,9 @@ export class Panel {
     this.stage.element.focus({ preventScroll: true });
   }
 
-  // What lies around the canvas
+  // Surroundings
 
+  /** Check what sends no events: the node's place, the connected photo, the scale, size and font. */
   look() {
     this.remember();
     this.mount();
@@ -195,22 +229,23 @@ export class Panel {
     this.askForExact();
   }
 
-  /** Take the place of a canvas that is gone: when a graph is loaded anew, Nodes 2.0 may go on showing the element of the old node of that id. */
+  /** Replace the element of a removed node of the same id, which Nodes 2.0 may keep showing after a graph is reloaded.
+   */
   mount() {
     const old = !this.element.isConnected && document.querySelector(`[data-node-id="${this.node.id}"] .fio[data-gone]`);
     if (old) old.replaceWith(this.element);
   }
 
-  /** Run as much of the graph as this node needs. */
+  /** Run the graph up to this node. */
   run() {
     this.app.canvas.deselectAll();
     this.app.canvas.select(this.node);
     this.app.extensionManager.command.execute("Comfy.QueueSelectedOutputNodes");
   }
 
-  // The exact picture
+  // The exact prompt image
 
-  /** What else than the prompt an exact picture depends on. */
+  /** What a prompt image depends on apart from the prompt. */
   rest() {
     const { photo } = this.background;
     return JSON.stringify([photo?.name, photo?.opaque, this.size(), this.font()]);
@@ -229,10 +264,17 @@ export class Panel {
   askForExact() {
     const { editor } = this;
     const { photo } = this.background;
-    if (!this.exactOn || editor.live || editor.unread !== null || (editor.prompt.canvas.type === "photo" && !photo)) return this.renderer.drop();
+    if (!this.exactOn || editor.live || editor.unread !== null || (editor.prompt.canvas.type === "photo" && !photo))
+      return this.renderer.drop();
     const [rest, text] = [this.rest(), editor.text];
     if (this.exact?.prompt === editor.prompt && this.exact.rest === rest) return this.renderer.drop();
-    const request = () => ({ prompt: text, picture: photo?.name, opaque: photo?.opaque, size: Math.min(this.size(), LARGEST_EXACT), font: this.font() });
+    const request = () => ({
+      prompt: text,
+      picture: photo?.name,
+      opaque: photo?.opaque,
+      size: Math.min(this.size(), MAX_EXACT_SIZE),
+      font: this.font(),
+    });
     this.renderer.want({ key: rest + text, prompt: editor.prompt, rest, request });
   }
 

@@ -1,16 +1,27 @@
-/** Turns mouse, pen and fingers on the drawing area into gestures, and two fingers into zoom. */
+/** Turns mouse, pen and touch events on the drawing area into gestures, and two fingers into zoom and pan. */
 
 import { begin, dropPath, finishPath, gripAt, showPath } from "./gestures.js";
 
-const NEAR = 7; // CSS pixels that count as on
-const MIDDLE = 1, HELD_MIDDLE = 4; // in an event's `button` and `buttons`
+const TOLERANCE = 7; // CSS pixels
+const MIDDLE = 1;
+const HELD_MIDDLE = 4; // in an event's `button` and `buttons`
 const KINDS = ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave", "dblclick", "contextmenu"];
-const RESIZE = { n: "ns-resize", s: "ns-resize", e: "ew-resize", w: "ew-resize", nw: "nwse-resize", se: "nwse-resize", ne: "nesw-resize", sw: "nesw-resize" };
+const RESIZE = {
+  n: "ns-resize",
+  s: "ns-resize",
+  e: "ew-resize",
+  w: "ew-resize",
+  nw: "nwse-resize",
+  se: "nwse-resize",
+  ne: "nesw-resize",
+  sw: "nesw-resize",
+};
 
 export class Pointers {
   /** `stage` shows what `editor` edits.
    *
-   * `attempt(act)` does what may be refused and says why; `askForWords()` has the selected marks' words written; `graph()` is ComfyUI's canvas.
+   * `attempt(act)` calls `act` and shows its error; `askForWords()` focuses the text field; `graph()` is ComfyUI's
+   * canvas.
    */
   constructor(stage, editor, { attempt, askForWords, graph }) {
     Object.assign(this, { stage, editor, attempt, askForWords, graph });
@@ -32,16 +43,16 @@ export class Pointers {
     return { shift: shiftKey, snap: ctrlKey || metaKey || altKey };
   }
 
-  /** How near counts as on, as a fraction of the canvas. */
+  /** The tolerance of hit tests, as a fraction of the canvas. */
   tolerance({ pointerType }) {
-    return this.stage.reach(pointerType === "touch" ? 2 * NEAR : NEAR);
+    return this.stage.reach(pointerType === "touch" ? 2 * TOLERANCE : TOLERANCE);
   }
 
   on_pointerdown(event) {
     event.stopPropagation();
-    // The middle button moves the graph, as it does everywhere in Nodes 2.0.
+    // The middle button pans the graph, as everywhere in Nodes 2.0.
     if (event.button === MIDDLE) return this.graph().processMouseDown(event);
-    // The hand that holds a pen lies on the screen as well.
+    // While a pen is down, touches come from the hand that holds it.
     if (event.pointerType === "touch" && this.pen) return;
     if (event.pointerType === "pen") this.forget();
     this.stage.element.focus({ preventScroll: true });
@@ -49,7 +60,7 @@ export class Pointers {
     try {
       this.stage.element.setPointerCapture(event.pointerId);
     } catch {
-      // A pointer that is gone already needs no capture.
+      // The pointer is gone already and needs no capture.
     }
     if (this.down.size === 2) return this.beginPinch();
     if (this.down.size > 2) return;
@@ -81,11 +92,11 @@ export class Pointers {
       this.stage.panBy([at[0] - this.pan[0], at[1] - this.pan[1]]);
     } else if (this.gesture) {
       event.stopPropagation();
-      // Pens report more often than pictures are drawn.
+      // Pens report more often than the page is drawn.
       const events = event.getCoalescedEvents?.() ?? [];
       for (const part of events.length ? events : [event]) this.gesture.move(this.stage.point(part), this.keys(event));
     } else if (this.editor.path) {
-      // The line to where the next point would be.
+      // Preview the line to the next point.
       this.begin(event).move(this.stage.point(event), this.keys(event));
     }
     this.showCursor(event);
@@ -93,7 +104,7 @@ export class Pointers {
 
   on_pointerup(event) {
     if (event.button === MIDDLE) return this.graph().processMouseUp(event);
-    // It may bubble: ComfyUI takes its snapshot of the graph after the mouse button is up.
+    // Let it bubble: ComfyUI records the graph's undo state on pointerup.
     if (!this.down.delete(event.pointerId)) return;
     if (this.pinch) {
       if (!this.down.size) this.forget();
@@ -103,15 +114,17 @@ export class Pointers {
     const { gesture } = this;
     this.gesture = null;
     if (gesture) this.attempt(() => gesture.end(this.stage.point(event), this.keys(event)));
-    // A finger gets no keyboard in its way.
+    // On touch screens the on-screen keyboard would cover the drawing.
     if (gesture && this.wordsAreNext() && event.pointerType !== "touch") this.askForWords();
     this.showCursor(event);
   }
 
-  /** Whether a box was made, which wants a label, or the text tool was used. */
+  /** Whether a box was drawn, which needs a label, or the text tool was used. */
   wordsAreNext() {
     const { editor } = this;
-    return editor.single && (editor.tool === "text" || (editor.tool === "box" && editor.prompt.marks.length > this.count));
+    return (
+      editor.single && (editor.tool === "text" || (editor.tool === "box" && editor.prompt.marks.length > this.count))
+    );
   }
 
   on_pointercancel() {
@@ -140,13 +153,16 @@ export class Pointers {
 
   cursor(event) {
     const { editor } = this;
-    const grip = editor.path || this.gesture ? null : gripAt(editor, this.stage.point(event), this.tolerance(event), this.stage.shown());
+    const grip =
+      editor.path || this.gesture
+        ? null
+        : gripAt(editor, this.stage.point(event), this.tolerance(event), this.stage.shown());
     if (grip?.side) return RESIZE[grip.side];
     if (grip) return "grab";
     return editor.tool === "select" ? "default" : "crosshair";
   }
 
-  /** Stop the gesture or the path that is under way; whether there was one. */
+  /** Cancel the current gesture or path. Returns whether there was one. */
   cancel() {
     const { gesture } = this;
     this.gesture = null;
@@ -154,7 +170,7 @@ export class Pointers {
     return dropPath(this.editor) || Boolean(gesture);
   }
 
-  /** Let go of all that is down; a path that is being clicked together stays. */
+  /** Forget all pressed pointers; a path that is being clicked stays. */
   forget() {
     this.gesture?.cancel();
     this.gesture = this.pinch = this.pan = null;
@@ -171,7 +187,7 @@ export class Pointers {
     this.letPagePinch(false);
   }
 
-  /** ComfyUI zooms the graph wherever two fingers are; not while they are on this canvas. */
+  /** Keep ComfyUI from zooming the graph while two fingers are on this canvas. */
   letPagePinch(may) {
     const change = may ? "removeEventListener" : "addEventListener";
     window[change]("touchmove", stop, { capture: true });

@@ -1,20 +1,20 @@
-/** What the fields below the canvas tell and change: colours, widths, strengths and the like, by one name for all kinds of marks. */
+/** Properties that the fields below the canvas edit (colour, width, strength …), with one name for all mark types. */
 
 import { withLength } from "./geometry.js";
 
-/** Those that a tool keeps for its next mark. */
+/** Properties that a tool keeps for its next mark. */
 export const PEN_FIELDS = ["color", "width", "brush", "smooth"];
 
 const OF_TEXT = { color: "fill", width: "size" };
 
-/** A mark's property, undefined where its kind has none of that name. */
+/** A mark's property; undefined if its type lacks it. */
 export function propertyOf(mark, name) {
   if (mark.type === "doodle") return mark.strokes[0][name];
   if (mark.type === "text") return mark.style[OF_TEXT[name]];
   return mark[name];
 }
 
-/** The mark with a property of another value; itself where its kind has none of that name. */
+/** The mark with another value of a property; unchanged if its type lacks it. */
 export function withProperty(mark, name, value) {
   if (propertyOf(mark, name) === undefined) return mark;
   if (mark.type === "doodle") return { ...mark, strokes: mark.strokes.map((stroke) => ({ ...stroke, [name]: value })) };
@@ -23,7 +23,7 @@ export function withProperty(mark, name, value) {
   return { ...mark, [name]: value };
 }
 
-/** A fresh mark with what a tool has kept. */
+/** A new mark with the properties that its tool has kept. */
 export function dressed(mark, pen) {
   return Object.entries(pen).reduce((dressedMark, [name, value]) => withProperty(dressedMark, name, value), mark);
 }

@@ -1,11 +1,11 @@
-/** Checking visual prompts against the JSON Schema that Python wrote (`flowinone schema`), and what it has by default. */
+/** Validates visual prompts against Python's JSON Schema (`flowinone schema`), and reads its defaults. */
 
-/** A prompt that cannot be; the message names the field and is for people. */
+/** An invalid visual prompt; the message names the field and is shown to the user. */
 export class PromptError extends Error {}
 
 const NAMES = { object: "an object", array: "a list", string: "text", number: "a number", boolean: "true or false" };
 
-/** Throw PromptError for a value that the schema does not allow. Knows the keywords that `json_schema()` writes, and no others. */
+/** Throw PromptError for an invalid value. Supports only the keywords that Python's `json_schema()` writes. */
 export function check(value, schema, root = schema, path = "") {
   const fail = (problem) => {
     throw new PromptError(path ? `${path}: ${problem}` : problem);
@@ -15,7 +15,10 @@ export function check(value, schema, root = schema, path = "") {
     if (kindOf(value) !== "object") fail(`expected an object, not ${NAMES[kindOf(value)] ?? "nothing"}`);
     const kinds = schema.oneOf.map((option) => resolved(option, root));
     const kind = kinds.find((option) => option.properties.type.const === value.type);
-    if (!kind) fail(`type ${brief(value.type)} is unknown; choose one of ${kinds.map((option) => option.properties.type.const).join(", ")}`);
+    if (!kind) {
+      const known = kinds.map((option) => option.properties.type.const).join(", ");
+      fail(`type ${brief(value.type)} is unknown; choose one of ${known}`);
+    }
     return check(value, kind, root, path);
   }
   if ("const" in schema && value !== schema.const) fail(`is ${brief(value)}; expected ${brief(schema.const)}`);
@@ -24,13 +27,17 @@ export function check(value, schema, root = schema, path = "") {
   if (kindOf(value) !== schema.type) fail(`expected ${NAMES[schema.type]}, not ${NAMES[kindOf(value)] ?? "nothing"}`);
   if (schema.type === "number") {
     const { minimum = -Infinity, maximum = Infinity } = schema;
-    if (!Number.isFinite(value) || value < minimum || value > maximum) fail(`is ${brief(value)}; expected ${minimum} to ${maximum}`);
+    if (!Number.isFinite(value) || value < minimum || value > maximum)
+      fail(`is ${brief(value)}; expected ${minimum} to ${maximum}`);
   } else if (schema.type === "string") {
-    if (value.length > (schema.maxLength ?? Infinity)) fail(`has ${value.length} characters; at most ${schema.maxLength} are drawn`);
+    if (value.length > (schema.maxLength ?? Infinity))
+      fail(`has ${value.length} characters; at most ${schema.maxLength} are drawn`);
     if (value.length < (schema.minLength ?? 0)) fail("is empty");
   } else if (schema.type === "array") {
-    if (value.length > (schema.maxItems ?? Infinity)) fail(`has ${value.length} entries; at most ${schema.maxItems} are drawn`);
-    if (value.length < (schema.minItems ?? 0)) fail(`has ${value.length} entries; expected at least ${schema.minItems}`);
+    if (value.length > (schema.maxItems ?? Infinity))
+      fail(`has ${value.length} entries; at most ${schema.maxItems} are drawn`);
+    if (value.length < (schema.minItems ?? 0))
+      fail(`has ${value.length} entries; expected at least ${schema.minItems}`);
     value.forEach((item, number) => check(item, schema.items, root, `${path}[${number}]`));
   } else if (schema.type === "object") {
     const inner = (name) => (path ? `${path}.${name}` : name);
@@ -38,13 +45,14 @@ export function check(value, schema, root = schema, path = "") {
       if (!Object.hasOwn(value, name)) throw new PromptError(`${inner(name)}: is missing`);
     }
     for (const name of Object.keys(value)) {
-      if (!Object.hasOwn(schema.properties, name)) throw new PromptError(`${inner(brief(name))}: is no field of a visual prompt`);
+      if (!Object.hasOwn(schema.properties, name))
+        throw new PromptError(`${inner(brief(name))}: is not a field of a visual prompt; remove it`);
       check(value[name], schema.properties[name], root, inner(name));
     }
   }
 }
 
-/** What the schema gives for the fields of a definition that may be left out, the fields of nested objects included. */
+/** The defaults of a definition's optional fields, nested objects included. */
 export function defaultsOf(definition, root) {
   const defaults = {};
   for (const [name, given] of Object.entries(definition.properties)) {
@@ -56,9 +64,11 @@ export function defaultsOf(definition, root) {
   return defaults;
 }
 
-/** The definitions behind a list of choices such as the canvases or marks, by their `type`. */
+/** The definitions of a `oneOf`, such as canvases or marks, by their `type`. */
 export function definitionsOf(choices, root) {
-  return Object.fromEntries(choices.oneOf.map((option) => resolved(option, root)).map((kind) => [kind.properties.type.const, kind]));
+  return Object.fromEntries(
+    choices.oneOf.map((option) => resolved(option, root)).map((kind) => [kind.properties.type.const, kind]),
+  );
 }
 
 function resolved(schema, root) {

@@ -1,26 +1,27 @@
-/** What the canvas asks of the server: the exact picture of a prompt, whether a prompt can be drawn, and a place for a dropped picture. */
+/** Requests to the server: the exact prompt image, validation of a prompt, and upload of a dropped photo. */
 
 const ROUTE = "/flowinone/render";
-const PAUSE = 120; // ms without a change before a picture is asked for
-const BUSY = 1000; // ms until a server that was busy is asked again
-const SMALLEST = 64;
+const DEBOUNCE = 120; // ms without a change before a prompt image is requested
+const RETRY = 1000; // ms before a busy server is asked again
+const MIN_SIZE = 64; // pixels, the smallest prompt image that the server renders
 
-/** Asks for the exact picture of the latest wish, one request at a time. */
+/** Requests the exact prompt image of the latest wish, one request at a time. */
 export class ExactPicture {
-  /** `arrived(bitmap, wish)` gets a picture, `failed(sentence)` why there is none. */
+  /** `arrived(bitmap, wish)` gets the image, `failed(sentence)` the reason if there is none. */
   constructor(api, arrived, failed) {
     Object.assign(this, { api, arrived, failed });
     this.wish = null;
   }
 
-  /** Want the picture of `wish`, whose `key` says what it is of and whose `request()` makes the request. An earlier wish is dropped. */
+  /** Request the image of `wish`, which has a `key` that identifies it and a `request()`. It replaces an earlier wish.
+   */
   want(wish) {
     if (wish.key === this.wish?.key) return;
     this.wish = wish;
-    this.askIn(PAUSE);
+    this.askIn(DEBOUNCE);
   }
 
-  /** Want none. */
+  /** Drop the current wish. */
   drop() {
     clearTimeout(this.timer);
     this.wish = null;
@@ -37,7 +38,7 @@ export class ExactPicture {
     this.asking = true;
     try {
       const response = await post(this.api, wish.request());
-      if (response.status === 429) this.askIn(BUSY);
+      if (response.status === 429) this.askIn(RETRY);
       else if (response.ok) this.arrive(await createImageBitmap(await response.blob()), wish);
       else if (wish === this.wish) this.failed(await sentence(response));
     } catch (error) {
@@ -48,21 +49,28 @@ export class ExactPicture {
     }
   }
 
-  /** A picture of an earlier wish is better than none, as long as any is wanted. */
+  /** Also use the image of an earlier wish, which is better than none, as long as any is wanted. */
   arrive(bitmap, wish) {
     if (this.wish) this.arrived(bitmap, wish);
     else bitmap.close();
   }
 }
 
-/** Throw Error with a sentence where Python cannot draw a prompt; it checks more than the schema does. */
+/** Throw Error if the server rejects a prompt, which it checks more strictly than the schema does. */
 export async function checkOnServer(api, prompt) {
-  const response = await post(api, { prompt: JSON.stringify({ ...prompt, canvas: { type: "solid" } }), size: SMALLEST });
+  const response = await post(api, {
+    prompt: JSON.stringify({ ...prompt, canvas: { type: "solid" } }),
+    size: MIN_SIZE,
+  });
   if (!response.ok) throw new Error(await sentence(response));
 }
 
 function post(api, request) {
-  return api.fetchApi(ROUTE, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) });
+  return api.fetchApi(ROUTE, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(request),
+  });
 }
 
 async function sentence(response) {
@@ -70,7 +78,7 @@ async function sentence(response) {
   return error ?? `${response.status} ${response.statusText}`;
 }
 
-/** Put a picture into ComfyUI's input folder; its annotated name. Throws Error with a sentence. */
+/** Upload an image to ComfyUI's input folder. Returns its annotated name; throws Error. */
 export async function upload(api, file) {
   const form = new FormData();
   form.append("image", file, file.name || "pasted.png");
@@ -81,12 +89,12 @@ export async function upload(api, file) {
   return annotated({ filename: name, subfolder, type });
 }
 
-/** `folder/name.png [input]`, as ComfyUI's own widgets write it. */
+/** The annotated name `folder/name.png [input]` of an image, as ComfyUI's own widgets write it. */
 export function annotated({ filename, subfolder = "", type = "output" }) {
   return `${subfolder ? `${subfolder}/` : ""}${filename} [${type}]`;
 }
 
-/** The annotated name of a picture of this server, by its address; null for any other address. */
+/** The annotated name of this server's image at an address; null for any other address. */
 export function nameOfAddress(api, address) {
   if (!URL.canParse(address)) return null;
   const [url, view] = [new URL(address), new URL(api.apiURL("/view"), location.href)];
@@ -94,10 +102,14 @@ export function nameOfAddress(api, address) {
   return annotated({ filename: "", type: "output", ...Object.fromEntries(url.searchParams) });
 }
 
-/** The address of an annotated name's picture. */
+/** The address of the image with an annotated name. */
 export function viewURL(api, name) {
   const [, path, type] = /^([^]*?)(?: \[(input|output|temp)\])?$/.exec(name);
   const cut = path.lastIndexOf("/");
-  const query = new URLSearchParams({ filename: path.slice(cut + 1), subfolder: cut < 0 ? "" : path.slice(0, cut), type: type ?? "input" });
+  const query = new URLSearchParams({
+    filename: path.slice(cut + 1),
+    subfolder: cut < 0 ? "" : path.slice(0, cut),
+    type: type ?? "input",
+  });
   return api.apiURL(`/view?${query}`);
 }

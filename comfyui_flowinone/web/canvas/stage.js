@@ -1,20 +1,22 @@
-/** The drawing area: shows the prompt, sharp at every zoom, and knows where on it a point of the screen is. */
+/** The drawing area: shows the prompt, sharp at every zoom, and converts screen positions. */
 
 import { bounds } from "./geometry.js";
 import { drawOverlay } from "./overlay.js";
-import { paintGround, paintMark, SIDE } from "./paint.js";
+import { paintGround, paintMark, SIDE } from "./mark_painter.js";
 
-const LARGEST = 2048; // pixels of the backing store's longer side
+const MAX_SIDE = 2048; // pixels of the backing store's longer side
 const ZOOMS = [1, 16];
 
 export class Stage {
-  /** `editor` is what is shown; `view()` gives {photo, exact}: the picture beneath, and the renderer's {bitmap, prompt}; either may be null. */
+  /** `editor` is the model; `view()` returns {photo, exact}: the photo and the renderer's {bitmap, prompt}, null if
+   * there is none.
+   */
   constructor(editor, view) {
     Object.assign(this, { editor, view });
     this.element = document.createElement("canvas");
     this.element.tabIndex = 0;
     this.context = this.element.getContext("2d");
-    this.layer = document.createElement("canvas"); // ground and marks, without what is in motion
+    this.layer = document.createElement("canvas"); // background and marks, without what a gesture moves
     this.painted = null; // what is on the layer
     this.zoom = 1;
     this.middle = [0.5, 0.5];
@@ -27,21 +29,21 @@ export class Stage {
     cancelAnimationFrame(this.frame);
   }
 
-  // Places
+  // Coordinates
 
-  /** The side of the canvas in CSS pixels of the layout, and where its top left corner is. */
+  /** The canvas's side and top left corner, in CSS pixels of the layout. */
   place() {
     const { clientWidth: width, clientHeight: height } = this.element;
     const side = Math.max(Math.min(width, height) - 4, 1) * this.zoom;
     return { side, left: width / 2 - this.middle[0] * side, top: height / 2 - this.middle[1] * side };
   }
 
-  /** How many CSS pixels of the screen one of the layout is, by the graph's zoom. */
+  /** Screen pixels per layout pixel, which is the graph's zoom. */
   scale() {
     return this.element.getBoundingClientRect().width / (this.element.clientWidth || 1) || 1;
   }
 
-  /** Where an event is, as fractions of the canvas. */
+  /** An event's position, as fractions of the canvas. */
   point(event) {
     const box = this.element.getBoundingClientRect();
     const { side, left, top } = this.place();
@@ -50,12 +52,12 @@ export class Stage {
     return [(x - left) / side, (y - top) / side];
   }
 
-  /** CSS pixels of the screen as a fraction of the canvas. */
+  /** A length in screen pixels, as a fraction of the canvas. */
   reach(pixels) {
     return pixels / this.scale() / this.place().side;
   }
 
-  /** How large the canvas is on the screen; 1 where its side is 512 CSS pixels. */
+  /** The scale at which the canvas is shown; 1 if its side is 512 CSS pixels. */
   shown() {
     return (this.place().side * this.scale()) / SIDE;
   }
@@ -73,10 +75,12 @@ export class Stage {
     this.panBy([0, 0]);
   }
 
-  /** Move what is shown, and keep the canvas in sight. */
+  /** Pan, keeping the canvas in view. */
   panBy([dx, dy]) {
     const half = 0.5 / this.zoom;
-    this.middle = [this.middle[0] - dx, this.middle[1] - dy].map((middle) => Math.min(Math.max(middle, half), 1 - half));
+    this.middle = [this.middle[0] - dx, this.middle[1] - dy].map((middle) =>
+      Math.min(Math.max(middle, half), 1 - half),
+    );
     this.redraw();
   }
 
@@ -92,11 +96,13 @@ export class Stage {
   draw() {
     const { element, context, editor } = this;
     if (!element.clientWidth || !element.getBoundingClientRect().width) return;
-    // Sharp at every zoom of the graph and of the screen, up to a bound.
-    const most = LARGEST / Math.max(element.clientWidth, element.clientHeight);
+    // Sharp at every zoom of the graph and the browser, up to a limit.
+    const most = MAX_SIDE / Math.max(element.clientWidth, element.clientHeight);
     const density = Math.min(this.scale() * devicePixelRatio, most);
     const { side, left, top } = this.place();
-    const [width, height] = [element.clientWidth, element.clientHeight].map((length) => Math.max(1, Math.round(length * density)));
+    const [width, height] = [element.clientWidth, element.clientHeight].map((length) =>
+      Math.max(1, Math.round(length * density)),
+    );
     const look = { width, height, unit: (side / SIDE) * density, left: left * density, top: top * density };
     fitTo(element, look);
     context.setTransform(1, 0, 0, 1, 0, 0);
@@ -112,7 +118,7 @@ export class Stage {
     drawOverlay(context, editor, 1 / this.shown(), this.shown());
   }
 
-  /** What is dragged: marks that only move, and that are in view, are painted once and then carried about. */
+  /** Paint dragged marks. Those that only move and are fully visible are painted once, then copied. */
   paintDragged(look) {
     const { editor, context } = this;
     const carried = editor.selection.filter((number) => editor.way && inView(editor.prompt.marks[number], look));
@@ -126,7 +132,7 @@ export class Stage {
     others.forEach((number) => paintMark(context, editor.marks[number]));
   }
 
-  /** Have a picture of marks alone, by their numbers, anew if it is not there. */
+  /** Paint marks, by their indices, to an image of their own, unless it exists already. */
   carry(numbers, look) {
     const { prompt } = this.editor;
     const key = `${Object.values(look)} ${numbers}`;
@@ -141,7 +147,7 @@ export class Stage {
     numbers.forEach((number) => paintMark(context, prompt.marks[number], this.layer));
   }
 
-  /** Ground and marks on a layer of their own, which grows with what is added and is painted anew when it must. */
+  /** Paint background and marks to the layer: only new marks if possible, else everything. */
   paintLayer(look) {
     const { editor, layer } = this;
     const { photo, exact } = this.view();
@@ -166,13 +172,13 @@ export class Stage {
   }
 }
 
-/** Whether a mark can be seen as a whole. */
+/** Whether a mark is fully visible. */
 function inView(mark, { width, height, unit, left, top }) {
   const [l, t, r, b] = bounds(mark).map((edge) => edge * SIDE * unit);
   return l + left >= 0 && t + top >= 0 && r + left <= width && b + top <= height;
 }
 
-/** Paint what marks are added to, the renderer's picture or the bare ground; return the marks that are on it already. */
+/** Paint the renderer's image, or the background if there is none. Returns the marks that are on it already. */
 function paintBase(context, look, canvas, photo, base) {
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, look.width, look.height);
@@ -186,18 +192,25 @@ function paintBase(context, look, canvas, photo, base) {
   return base.prompt.marks;
 }
 
-/** What is to be added to marks to get others: whole marks, or strokes of the last doodle; null where that is not enough. */
+/** What to paint on top of `before` to get `after`: marks, or strokes of the last doodle; null if that is not enough.
+ */
 function growth(before, after) {
   const last = before.length - 1;
-  if (after.length < before.length || before.some((mark, number) => number < last && mark !== after[number])) return null;
+  if (after.length < before.length || before.some((mark, number) => number < last && mark !== after[number]))
+    return null;
   const [old, now] = [before[last], after[last]];
   if (last < 0 || old === now) return after.slice(before.length);
-  if (old.type !== "doodle" || now.type !== "doodle" || old.strokes.some((stroke, number) => stroke !== now.strokes[number])) return null;
+  if (
+    old.type !== "doodle" ||
+    now.type !== "doodle" ||
+    old.strokes.some((stroke, number) => stroke !== now.strokes[number])
+  )
+    return null;
   return [{ ...now, strokes: now.strokes.slice(old.strokes.length) }, ...after.slice(before.length)];
 }
 
 function fitTo(element, { width, height }) {
-  // Setting a size clears, even the same one.
+  // Setting the size clears the canvas, even if it stays the same.
   if (element.width !== width || element.height !== height) Object.assign(element, { width, height });
 }
 

@@ -1,12 +1,15 @@
-/** The canvas's looks, in the colours of ComfyUI's theme. */
+/** The widget's style sheet, in the colours of ComfyUI's theme, and its icons. */
 
 const STYLE = `
-.fio { display: flex; flex-direction: column; gap: 4px; width: 100%; height: 100%; min-height: 0; box-sizing: border-box; overflow: hidden;
-  color: var(--input-text, #ddd); font: 12px/1.3 Inter, system-ui, sans-serif; user-select: none; }
+.fio { display: flex; flex-direction: column; gap: 4px; width: 100%; height: 100%; min-height: 0;
+  box-sizing: border-box; overflow: hidden; user-select: none;
+  color: var(--input-text, #ddd); font: 12px/1.3 Inter, system-ui, sans-serif; }
 .fio-bar { display: flex; flex-wrap: wrap; gap: 3px; align-items: center; flex: none; min-height: 26px; }
-.fio button, .fio select, .fio input, .fio textarea { box-sizing: border-box; min-height: 26px; margin: 0; color: inherit; font: inherit;
-  background: var(--comfy-input-bg, #222); border: 1px solid var(--border-color, #4e4e4e); border-radius: 4px; }
-.fio button { min-width: 26px; padding: 2px 4px; cursor: pointer; display: inline-flex; align-items: center; justify-content: center; }
+.fio button, .fio select, .fio input, .fio textarea { box-sizing: border-box; min-height: 26px; margin: 0;
+  color: inherit; font: inherit; background: var(--comfy-input-bg, #222);
+  border: 1px solid var(--border-color, #4e4e4e); border-radius: 4px; }
+.fio button { min-width: 26px; padding: 2px 4px; cursor: pointer;
+  display: inline-flex; align-items: center; justify-content: center; }
 .fio button:hover:not([aria-disabled=true]), .fio select:hover { border-color: var(--input-text, #ddd); }
 .fio button[aria-pressed=true] { background: var(--p-primary-color, #3c7bd9); color: #fff; border-color: transparent; }
 .fio button[aria-disabled=true] { opacity: 0.35; cursor: default; }
@@ -22,8 +25,9 @@ const STYLE = `
 .fio-stage { position: relative; flex: 1 1 auto; min-height: 120px; }
 .fio-stage canvas { position: absolute; inset: 0; width: 100%; height: 100%; touch-action: none; border-radius: 4px; }
 .fio-drop canvas { outline: 2px solid var(--p-primary-color, #3c7bd9); outline-offset: -2px; }
-.fio-hint { position: absolute; inset: 20% 12%; display: flex; flex-direction: column; gap: 8px; align-items: center; justify-content: center;
-  text-align: center; pointer-events: none; text-shadow: 0 0 4px #000, 0 0 4px #000; color: #fff; font-size: 14px; }
+.fio-hint { position: absolute; inset: 20% 12%; display: flex; flex-direction: column; gap: 8px; align-items: center;
+  justify-content: center; text-align: center; pointer-events: none;
+  text-shadow: 0 0 4px #000, 0 0 4px #000; color: #fff; font-size: 14px; }
 .fio-hint button { pointer-events: auto; padding: 4px 10px; color: var(--input-text, #ddd); text-shadow: none; }
 .fio-status { flex: none; height: 2.6em; overflow: auto; color: var(--descrip-text, #999); user-select: text; }
 .fio-status.fio-error { color: var(--error-text, #ff6b6b); }

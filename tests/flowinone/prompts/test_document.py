@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from devtools.example_documents import EXAMPLES, FOLDER
 from flowinone.prompts import (
     PromptError,
     SolidCanvas,
@@ -32,7 +33,6 @@ from flowinone.prompts.spec import (
     TextStyle,
     VisualPrompt,
 )
-from tests.fixtures.documents.examples import EXAMPLES, FOLDER
 
 DOODLE = {
     "version": 1,
@@ -79,7 +79,7 @@ def test_documents_of_version_1_are_read_and_hold_every_field(name):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_constructors_still_make_the_kept_documents(name):
     kept = loads((FOLDER / f"{name}.json").read_bytes())
-    assert EXAMPLES[name]() == kept, "see tests/fixtures/documents/examples.py"
+    assert EXAMPLES[name]() == kept, "see devtools/example_documents.py"
 
 
 def test_a_document_says_version_and_task_first_and_type_with_every_mark():

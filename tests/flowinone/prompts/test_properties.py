@@ -1,4 +1,4 @@
-"""What holds for every visual prompt, and for every text that is taken for one: more than 10,000 random ones, the same in each run."""
+"""What holds for every visual prompt and every text read as one: over 10,000 random ones, the same in each run."""
 
 import copy
 import json
@@ -33,6 +33,9 @@ from flowinone.prompts import (
     to_document,
 )
 from flowinone.prompts.spec import Align, Face, Fit, Task
+
+
+pytestmark = pytest.mark.long
 
 
 def examples(count):

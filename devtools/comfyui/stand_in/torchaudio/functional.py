@@ -1,1 +1,0 @@
-"""Stands in for torchaudio.functional: importable, with nothing in it."""

@@ -1,1 +1,0 @@
-"""Stands in for torchaudio.transforms: importable, with nothing in it."""
