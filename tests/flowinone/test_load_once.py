@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from flowinone.training.config import Source, TrainingConfig
+from flowinone.training.run_config import Source, TrainingConfig
 from flowinone.training.parts import build
 from safetensors.torch import save_file
 
