@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from flowinone.training.run_config import Source, TrainingConfig
-from flowinone.training.parts import build
 from safetensors.torch import save_file
 
 from devtools import tiny
 from flowinone import FlowInOnePipeline, mini
 from flowinone.model import PromptEncoder, VelocityNetwork
+from flowinone.training.build import build_objective
+from flowinone.training.run_config import DataSource, TrainingConfig
 from flowinone.vision import VisionEncoder
 from flowinone.weights import weightfile
 from flowinone.weights.checkpoint import open_network
@@ -71,9 +71,9 @@ def test_the_pipeline_opens_three_files_and_builds_three_models(opened, built):
 def test_training_opens_three_files_and_builds_three_models(opened, built):
     network, vision, vae = map(str, MINI)
     config = TrainingConfig(
-        out="", data=(Source("pairs"),), contrastive_weight=0.0, checkpoint=network, vision=vision, vae=vae
+        out="", data=(DataSource("pairs"),), contrastive_weight=0.0, checkpoint=network, vision=vision, vae=vae
     )
-    build(config)
+    build_objective(config)
     assert opened == once(MINI)
     assert built == once(kind.__name__ for kind in MODULES)
 
