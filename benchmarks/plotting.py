@@ -44,7 +44,7 @@ class Canvas:
     def __init__(self):
         self.paper = Image.new("RGB", (WIDE * FINE, HIGH * FINE), "#ffffff")
         self.pen = ImageDraw.Draw(self.paper)
-        self.font = ImageFont.truetype(FONT, LETTERS * FINE)
+        self.font = ImageFont.truetype(str(FONT), LETTERS * FINE)
 
     def text(self, x: float, y: float, text: str, anchor: str = "lm") -> float:
         """Writes it, and returns its width."""

@@ -3,9 +3,7 @@
 import comfy.latent_formats
 
 from ..flowinone.config import LATENT_SCALE
-
-Preview = tuple[list[list[float]], list[float]]
-"""Factors [4, 3] and bias [3] from scaled latents to colours in -1..1 (`flowinone.weights.checkpoint`)."""
+from ..flowinone.weights.checkpoint import Preview
 
 
 class FlowInOneLatent(comfy.latent_formats.SD15):

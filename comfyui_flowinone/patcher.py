@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..flowinone.config import FlowInOneConfig
 from ..flowinone.hardware import cpu_computes_in_bfloat16
-from ..flowinone.weights.checkpoint import NetworkFile, open_network
-from .latent_format import FlowInOneLatent, Preview
+from ..flowinone.weights.checkpoint import NetworkFile, Preview, open_network
+from .latent_format import FlowInOneLatent
 from .samplers import start_at_source
 from .supported_models import FlowInOneModelConfig
 from .vision import load_encoder

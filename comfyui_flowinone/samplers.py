@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ..flowinone.sampling import FIXED_STEP_SOLVERS, Guidance, SamplerSettings, euler, uniform_grid, upstream_time
+from ..flowinone.sampling.settings import FEWEST_UPSTREAM_STEPS
 from .conditioning import SOURCE, conditioning
-from .messages import nodes_before
+from .messages import nodes_before, warn
 from .model_base import NETWORK_TIME, NativeVelocityNetwork, network_time
 from .model_patches import require_applicable_nodes, require_supported_patches
 
@@ -184,6 +185,9 @@ def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigm
             "this conditioning holds no FlowInOne prompt: the model reads pictures, not a text encoder's words; "
             "connect FlowInOne Encode"
         )
+    if entries[0]["flowinone_upstream_grid"] and getattr(sampler, "sampler_function", None) is not sample_flow:
+        # Of a part of a flow the first step tells how many the whole one has.
+        _warn_of_few_steps(1 / float(sigmas[0] - sigmas[1]))
     source = entries[0][SOURCE]
     require_own_prompt(guider.model_patcher, source)
     if latent_image.shape != source.shape:
@@ -201,6 +205,14 @@ def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigm
             )
         noise = source.to(noise)
     return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+
+def _warn_of_few_steps(steps: float) -> None:
+    if round(steps) < FEWEST_UPSTREAM_STEPS:
+        warn(
+            f"{round(steps)} steps are too few for the authors' time grid, which breaks below {FEWEST_UPSTREAM_STEPS}; "
+            "choose uniform as time grid in FlowInOne Encode, or more steps"
+        )
 
 
 def require_flowinone(model) -> None:

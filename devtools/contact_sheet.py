@@ -73,7 +73,7 @@ def prompt_and_answer(name: str, prompt: Image.Image, answer: Image.Image, side:
 
 def font(weight: str, size: int) -> ImageFont.FreeTypeFont:
     """A font of the pack: "Regular" or "Bold", `size` pixels high."""
-    return ImageFont.truetype(FONTS / f"LiberationSans-{weight}.ttf", size)
+    return ImageFont.truetype(str(FONTS / f"LiberationSans-{weight}.ttf"), size)
 
 
 def save_within(picture: Image.Image, path: Path, most_bytes: int, qualities: Sequence[int], **options) -> None:

@@ -1,8 +1,7 @@
 """Check format, lint and types: python devtools/lint.py [--fix]
 
 Installs ruff and mypy, in the versions of devtools/environment.lock, into .cache/lint: some seconds, once. Nothing else
-is needed, as the type checker takes the packages outside of this repository for `Any`. `--fix` formats and repairs what
-ruff can repair.
+is needed, as packages outside of this repository count as `Any`. `--fix` formats, and repairs what ruff can repair.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Renew devtools/environment.lock: python devtools/lock.py
 
 The lock holds the exact version of every package that devtools/environment.txt and ComfyUI's requirements.txt lead to,
-for each supported Python and system. `devtools/environment.py` and `devtools/lint.py` install with it as pip's
-constraints, so tests change only when it is renewed. Run it after a change of devtools/environment.txt, or for newer
-packages.
+for each supported Python and system. devtools/environment.py and devtools/lint.py pass it to pip as constraints, so
+that what tests run on changes only when it is renewed. Renew it after a change of devtools/environment.txt, or for
+newer packages.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from devtools.environment import (
 OLDEST_PYTHON = "3.10"
 HEADER = """\
 # Renewed by: python devtools/lock.py
-# Constraints for pip: versions for every supported Python and system, not all of which are needed everywhere.
+# Constraints for pip, not requirements: the versions for all supported Pythons and systems.
 """
 
 

@@ -3,10 +3,9 @@
     python devtools/versions.py oldest
     python devtools/versions.py newest -k sampling
 
-oldest installs the lower bounds of pyproject.toml, newest what pip would install today, each into its own environment
-in .cache/ (some 7 GB with CUDA builds of torch). Further arguments go to pytest. The environment is for the Python that
-runs this: python3.10 devtools/versions.py oldest tests the oldest Python, too. ComfyUI's versions are those of
-devtools/environment.lock.
+oldest installs the lower bounds of pyproject.toml, newest what pip would install today, each into an environment of its
+own in .cache/ (some 7 GB with a CUDA build of torch). Further arguments go to pytest. The environment is for the Python
+that runs this: python3.10 devtools/versions.py oldest tests the oldest Python, too.
 """
 
 from __future__ import annotations
@@ -51,8 +50,9 @@ def main() -> int:
 
 
 def install(python: Path, which: str) -> None:
-    """Install the extras in the lowest or highest versions that pyproject.toml allows, and pytest. Raises
-    CalledProcessError.
+    """Install the extras in the lowest or highest versions that pyproject.toml allows, and pytest.
+
+    Raises CalledProcessError.
     """
     subprocess.check_call([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv"])
     uv = [str(python), "-m", "uv", "pip"]
@@ -60,7 +60,7 @@ def install(python: Path, which: str) -> None:
     project = ["--python", str(python), "--resolution", RESOLUTION[which], "-r", "pyproject.toml", *extras]
     upgrade = ["--upgrade"] if which == "newest" else []
     subprocess.check_call([*uv, "install", *project, *upgrade], cwd=ROOT)
-    subprocess.check_call([*uv, "install", "--python", str(python), "pytest", "hypothesis"], cwd=ROOT)
+    subprocess.check_call([*uv, "install", "--python", str(python), "pytest", "pytest-xdist", "hypothesis"], cwd=ROOT)
     subprocess.check_call([*uv, "freeze", "--python", str(python)], cwd=ROOT)
 
 

@@ -10,9 +10,7 @@ PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 @functools.cache
 def version() -> str:
-    """The version in the pyproject.toml of a clone or of the ComfyUI pack; without one, that of the installed
-    package.
-    """
+    """The version in the pyproject.toml of a clone or of the ComfyUI pack, or without one the installed package's."""
     if PYPROJECT.is_file():
         # Python 3.10 has no tomllib.
         ours = re.compile(r'^name = "flowinone"$.*?^version = "(.+?)"$', re.MULTILINE | re.DOTALL)

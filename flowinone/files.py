@@ -59,8 +59,8 @@ def atomic_write(target: str | os.PathLike, mode: str = "wb", sync: bool = False
 
     `mode` is "wb", or "w" for UTF-8 text with `\\n` between lines.
     """
-    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    with atomic_path(target, sync) as partial, open(partial, mode, **text) as stream:
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
+    with atomic_path(target, sync) as partial, open(partial, mode, encoding=encoding, newline=newline) as stream:
         yield stream
 
 

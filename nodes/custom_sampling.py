@@ -27,8 +27,9 @@ class FlowInOneSolverNode(io.ComfyNode):
             node_id="FlowInOneSolver",
             display_name="FlowInOne Solver",
             category=CATEGORY,
-            description="The solvers of FlowInOne Sampler, with their time grid, for SamplerCustomAdvanced and "
-            "SamplerCustom.",
+            description=(
+                "The solvers of FlowInOne Sampler with their time grid, for SamplerCustomAdvanced and SamplerCustom."
+            ),
             search_aliases=["flowinone", "ksamplerselect", "scheduler", "sigmas", "adams bashforth", "midpoint", "rk4"],
             inputs=[
                 model_input(),
@@ -37,10 +38,12 @@ class FlowInOneSolverNode(io.ComfyNode):
                 preset_input("solver and steps"),
             ],
             outputs=[
-                io.Sampler.Output(tooltip="The solver, for the input sampler of SamplerCustomAdvanced."),
+                io.Sampler.Output(tooltip="The solver, for the sampler input of SamplerCustomAdvanced."),
                 io.Sigmas.Output(
-                    tooltip="Its time grid, for the input sigmas; shifted where a node such as ModelSamplingSD3 "
-                    "shifts the model. The solver also takes other sigmas, such as SplitSigmas'."
+                    tooltip=(
+                        "The time grid, for the sigmas input; shifted if a node such as ModelSamplingSD3 shifts the "
+                        "model. The solver also takes other sigmas, such as those of SplitSigmas."
+                    )
                 ),
             ],
         )
@@ -60,13 +63,15 @@ class FlowInOneGuiderNode(io.ComfyNode):
             node_id="FlowInOneGuider",
             display_name="FlowInOne Guider",
             category=CATEGORY,
-            description="CFGGuider with guidance over part of the way, or at every few evaluations alone, which saves "
-            "time. For SamplerCustomAdvanced.",
+            description=(
+                "CFGGuider whose guidance can be limited to a part of the sampling, or computed every few "
+                "evaluations only, which saves time. For SamplerCustomAdvanced."
+            ),
             search_aliases=["flowinone", "cfgguider", "cfg", "guidance interval", "limited interval guidance"],
             inputs=[
                 model_input(),
-                io.Conditioning.Input("positive", tooltip="The prompt, from FlowInOne Encode."),
-                io.Conditioning.Input("negative", tooltip="The counterpart without a prompt, from FlowInOne Encode."),
+                io.Conditioning.Input("positive", tooltip="Conditioning with the prompt, from FlowInOne Encode."),
+                io.Conditioning.Input("negative", tooltip="Conditioning without a prompt, from FlowInOne Encode."),
                 guidance_scale_input(),
                 preset_input("guided from and to, and guide every"),
                 *guidance_interval_inputs(),
@@ -78,11 +83,13 @@ class FlowInOneGuiderNode(io.ComfyNode):
                     max=100,
                     optional=True,
                     advanced=True,
-                    tooltip="Recomputes guidance every N evaluations and reuses it in between, at half their time. "
-                    "Try 2 or 3; more loses detail. 1 recomputes it always.",
+                    tooltip=(
+                        "Computes guidance every N evaluations and reuses it in between, at half their time. Try 2 "
+                        "or 3; more loses detail. 1 computes it always."
+                    ),
                 ),
             ],
-            outputs=[io.Guider.Output(tooltip="The guidance, for the input guider of SamplerCustomAdvanced.")],
+            outputs=[io.Guider.Output(tooltip="The guider, for the guider input of SamplerCustomAdvanced.")],
         )
 
     @classmethod

@@ -24,9 +24,11 @@ class FlowInOneEncode(io.ComfyNode):
             node_id="FlowInOneEncode",
             display_name="FlowInOne Encode",
             category=CATEGORY,
-            description="Prepares a prompt for ComfyUI's own samplers: CFGGuider (cfg 7), SamplerCustomAdvanced and "
-            "BasicScheduler (simple), or KSampler. The flow starts at the prompt, so the seed here is the one that "
-            "counts. Samplers that add noise on the way (ancestral, SDE) are refused.",
+            description=(
+                "Encodes a prompt for ComfyUI's own samplers: CFGGuider (cfg 7), SamplerCustomAdvanced and "
+                "BasicScheduler (simple), or KSampler. Sampling starts at the prompt, so the seed of this node "
+                "counts. Samplers that add noise on the way (ancestral, SDE) are refused."
+            ),
             search_aliases=[
                 "flowinone",
                 "conditioning",
@@ -49,19 +51,22 @@ class FlowInOneEncode(io.ComfyNode):
                     options=GRIDS,
                     default=GRIDS[0],
                     advanced=True,
-                    tooltip="The times at which ComfyUI's samplers evaluate the network. the authors': for the "
-                    "sampler euler with the scheduler simple, then the same as FlowInOne Sampler; from 5 steps on. "
-                    "uniform: for other samplers, and for fewer steps. FlowInOne Solver brings its own.",
+                    tooltip=(
+                        "Times at which ComfyUI's samplers evaluate the network. the authors': for the sampler euler "
+                        "with the scheduler simple, from 5 steps on; the same as FlowInOne Sampler. uniform: for "
+                        "other samplers and fewer steps. FlowInOne Solver has its own."
+                    ),
                 ),
             ],
             outputs=[
                 io.Conditioning.Output(
-                    display_name="positive", tooltip="The prompt, for the positive input of CFGGuider or KSampler."
+                    display_name="positive",
+                    tooltip="Conditioning with the prompt, for the positive input of CFGGuider or KSampler.",
                 ),
                 io.Conditioning.Output(
-                    display_name="negative", tooltip="The counterpart without a prompt, for the negative input."
+                    display_name="negative", tooltip="Conditioning without a prompt, for the negative input."
                 ),
-                io.Noise.Output(tooltip="Where the flow starts, for SamplerCustomAdvanced."),
+                io.Noise.Output(tooltip="The source latent, where sampling starts, for SamplerCustomAdvanced."),
                 io.Latent.Output(tooltip="An empty latent of the right size, for SamplerCustomAdvanced."),
             ],
         )

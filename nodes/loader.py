@@ -20,31 +20,37 @@ class FlowInOneLoader(io.ComfyNode):
             node_id="FlowInOneLoader",
             display_name="Load FlowInOne",
             category=CATEGORY,
-            description="Loads the FlowInOne network, the vision encoder that reads prompt pictures, and the VAE.",
+            description="Loads the FlowInOne network, the vision encoder that reads prompt images, and the VAE.",
             search_aliases=["flowinone", "flow in one", "visual prompt", "janus", "load model", "checkpoint", "loader"],
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
                     options=folders.files(folders.NETWORKS),
                     default=folders.MINI,
-                    tooltip="The FlowInOne network. mini draws toy scenes of coloured shapes in seconds and needs no "
-                    "download; the released weights draw photographs: flowinone_256px.pth as published or converted, "
-                    "in models/flowinone.",
+                    tooltip=(
+                        "The FlowInOne network. mini paints toy scenes of coloured shapes, offline, in seconds; the "
+                        "released weights paint photographs: flowinone_256px.pth, as published or converted, in "
+                        "models/flowinone."
+                    ),
                 ),
                 io.Combo.Input(
                     "vision",
                     display_name="vision encoder",
                     options=folders.files(folders.VISION_ENCODERS),
                     default=folders.MINI,
-                    tooltip="Reads prompt pictures: mini for the checkpoint mini, Janus-Pro-1B for the released "
-                    "weights, of which only the vision tower and the aligner are used. Files in models/clip_vision.",
+                    tooltip=(
+                        "Reads prompt images: mini for the checkpoint mini, Janus-Pro-1B for the released weights, "
+                        "of which only vision tower and aligner are loaded. Files are in models/clip_vision."
+                    ),
                 ),
                 io.Combo.Input(
                     "vae",
                     options=[*folders.files(folders.AUTOENCODERS), NO_VAE],
                     default=folders.MINI,
-                    tooltip="A Stable Diffusion 1.x VAE for the released weights, mini for the checkpoint mini. Files "
-                    "in models/vae. With none, connect a Load VAE node to the nodes that need one.",
+                    tooltip=(
+                        "Decodes latents: mini for the checkpoint mini, a Stable Diffusion 1.x VAE for the released "
+                        "weights. Files are in models/vae. Choose none to connect a Load VAE node instead."
+                    ),
                 ),
                 io.Combo.Input(
                     "dtype",
@@ -56,10 +62,13 @@ class FlowInOneLoader(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(tooltip="The network, for FlowInOne Sampler or ComfyUI's own samplers."),
-                Encoder.Output(
-                    display_name="encoder", tooltip="Reads prompt pictures: vision tower and prompt encoder."
+                io.Model.Output(
+                    tooltip=(
+                        "The FlowInOne network, for FlowInOne Sampler, Motion, or ComfyUI's own samplers and model "
+                        "patches."
+                    )
                 ),
+                Encoder.Output(display_name="encoder", tooltip="Reads prompt images: vision tower and prompt encoder."),
                 io.Vae.Output(tooltip="The VAE, unless vae is none."),
             ],
         )

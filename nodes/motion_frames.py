@@ -35,8 +35,10 @@ class FlowInOneMotion(io.ComfyNode):
             node_id="FlowInOneMotion",
             display_name="FlowInOne Motion",
             category=CATEGORY,
-            description="Cuts the way of a force, wind or trajectory prompt into stages and answers each: frames for "
-            "Create Video, or to choose from.",
+            description=(
+                "Splits a force, wind or trajectory prompt into stages and generates an output image for each: "
+                "frames for Create Video, or images to choose from."
+            ),
             search_aliases=["flowinone", "animate", "animation", "video", "frames", "trajectory", "force"],
             inputs=[
                 model_input(),
@@ -44,31 +46,37 @@ class FlowInOneMotion(io.ComfyNode):
                 vae_input(),
                 Prompt.Input(
                     "prompt",
-                    tooltip="From Compose Visual Prompt: one picture with trajectories, force arrows or wind. Several "
-                    "of them move together.",
+                    tooltip=(
+                        "From Compose Visual Prompt: one photo with trajectories, pushes or wind. Several marks move "
+                        "at the same time."
+                    ),
                 ),
                 io.Int.Input(
                     "stages",
                     default=8,
                     min=2,
                     max=64,
-                    tooltip="Into how many parts the way is cut: one frame for each. Try 4 to 16; every stage takes "
-                    "as long as a picture.",
+                    tooltip=(
+                        "Number of output images: the path is split into so many stages. Try 4 to 16; each takes as "
+                        "long as a run of FlowInOne Sampler."
+                    ),
                 ),
                 io.Combo.Input(
                     "start_from",
                     display_name="start from",
                     options=[PHOTO, LAST_STAGE],
                     default=PHOTO,
-                    tooltip="What a stage moves. photo: each stage asks for the way up to there on the photo itself, "
-                    "so that errors do not add up. last stage: each asks for the next piece of the way on the answer "
-                    "before, which drifts from the photo but continues what was seen.",
+                    tooltip=(
+                        "What each stage starts from. photo: the photo, with the path up to that stage, so that "
+                        "errors do not add up. last stage: the previous output image, with the next piece of the "
+                        "path; smoother, but it drifts away from the photo."
+                    ),
                 ),
                 io.Boolean.Input(
                     "include_photo",
                     display_name="include photo",
                     default=True,
-                    tooltip="Puts the photo as it was, without marks, in front of the frames.",
+                    tooltip="Makes the photo, without marks, the first frame.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -76,8 +84,9 @@ class FlowInOneMotion(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Another seed gives other frames. All stages use the same one, which keeps their look "
-                    "steady.",
+                    tooltip=(
+                        "Each seed gives other frames. All stages use the same seed, which keeps the frames alike."
+                    ),
                 ),
                 steps_input(),
                 guidance_scale_input(),
@@ -87,9 +96,9 @@ class FlowInOneMotion(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(
-                    display_name="frames", tooltip="One answer for each stage, with the photo first if it is included."
+                    display_name="frames", tooltip="One output image per stage, after the photo if it is included."
                 ),
-                io.Image.Output(display_name="stage prompts", tooltip="The prompt picture of each stage."),
+                io.Image.Output(display_name="stage prompts", tooltip="The prompt image of each stage."),
             ],
         )
 

@@ -31,8 +31,10 @@ class FlowInOneSampler(io.ComfyNode):
             node_id="FlowInOneSampler",
             display_name="FlowInOne Sampler",
             category=CATEGORY,
-            description="Answers a prompt picture with a latent. Decode it with FlowInOne VAE Decode or the stock VAE "
-            "Decode.",
+            description=(
+                "Generates the output image of a prompt image, as a latent. Decode it with FlowInOne VAE Decode or "
+                "the stock VAE Decode."
+            ),
             search_aliases=["flowinone", "visual prompt", "flow matching", "ksampler", "generate"],
             inputs=[
                 model_input(),
@@ -48,7 +50,11 @@ class FlowInOneSampler(io.ComfyNode):
                 prompt_input(),
                 *sampling_inputs(),
             ],
-            outputs=[io.Latent.Output(tooltip="The answer, for FlowInOne VAE Decode or the stock VAE Decode.")],
+            outputs=[
+                io.Latent.Output(
+                    tooltip="The output image as a latent, for FlowInOne VAE Decode or the stock VAE Decode."
+                )
+            ],
         )
 
     @classmethod

@@ -9,9 +9,7 @@ AS_SET = "as set"
 
 
 def model_input():
-    return io.Model.Input(
-        "model", tooltip="From Load FlowInOne. Nodes in between, such as LoRA, guidance or cache nodes, take effect."
-    )
+    return io.Model.Input("model", tooltip="From Load FlowInOne. LoRAs and model patches in between take effect.")
 
 
 def encoder_input():
@@ -27,8 +25,10 @@ def picture_input():
         "image",
         display_name="prompt picture",
         optional=True,
-        tooltip="The prompt picture, with your request drawn on it: words, boxes, arrows or doodles. Square pictures "
-        "work best. Each picture of a batch gets its own answer.",
+        tooltip=(
+            "A finished prompt image, with text, boxes, arrows or doodles drawn on it; square ones work best. Each "
+            "image of a batch gets an output image of its own."
+        ),
     )
 
 
@@ -36,8 +36,9 @@ def prompt_input():
     return Prompt.Input(
         "prompt",
         optional=True,
-        tooltip="From Compose Visual Prompt or Text Prompt, in place of the prompt picture. It brings its own bypass "
-        "picture.",
+        tooltip=(
+            "From Compose Visual Prompt, Text Prompt or Canvas, instead of a prompt picture. It has its own bypass."
+        ),
     )
 
 
@@ -48,8 +49,10 @@ def seed_input():
         min=0,
         max=0xFFFFFFFFFFFFFFFF,
         control_after_generate=True,
-        tooltip="Another seed gives another picture of the same request. Picture i of a batch uses seed + i; the same "
-        "seed gives the same start on every device.",
+        tooltip=(
+            "Each seed gives another output image. Image i of a batch uses seed + i; the same seed gives the same "
+            "start on every device."
+        ),
     )
 
 
@@ -60,8 +63,10 @@ def bypass_input():
         default=False,
         label_on="new picture",
         label_off="edit",
-        tooltip="On for words on a plain background, which ask for a new picture. Off to change the picture itself. "
-        "Has no effect when a prompt is connected. (Turns the model's dual path off.)",
+        tooltip=(
+            "On (new picture) for text on a plain background, off (edit) for marks on a photo. No effect if prompt "
+            "is connected. On turns the model's dual path off."
+        ),
     )
 
 
@@ -71,8 +76,10 @@ def random_start_input():
         display_name="random start",
         default=True,
         advanced=True,
-        tooltip="On draws the start at random, by the seed, as the authors do. Off takes the most likely start: the "
-        "same picture whatever the seed.",
+        tooltip=(
+            "Draws the source latent and the image latent at random, by the seed, as the authors do. Off uses their "
+            "means: the same output image for every seed."
+        ),
     )
 
 
@@ -82,8 +89,10 @@ def steps_input():
         default=50,
         min=1,
         max=1000,
-        tooltip="More steps follow the request more closely and take longer. Try 12 to 50; the authors use 50. Below "
-        "5 the solver euler breaks the picture: use euler_uniform or heun there.",
+        tooltip=(
+            "More steps follow the prompt better and take longer. Try 12 to 50; the authors use 50. Below 5, use the "
+            "solver euler_uniform or heun: the authors' time grid, which euler uses, breaks there."
+        ),
     )
 
 
@@ -92,9 +101,11 @@ def solver_input():
         "solver",
         options=list(FIXED_STEP_SOLVERS),
         default="euler",
-        tooltip="How a step is computed. euler is the authors', on their time grid, for 5 steps and more. The others "
-        "use a uniform grid, which also works for fewer steps; adams_bashforth2 costs as much a step as euler, "
-        "midpoint and heun twice, rk4 four times as much.",
+        tooltip=(
+            "How a step is computed. euler is the authors', on their time grid. The others use a uniform grid, which "
+            "also works below 5 steps. adams_bashforth2 takes as long per step as euler, midpoint and heun twice, "
+            "rk4 four times as long."
+        ),
     )
 
 
@@ -106,8 +117,10 @@ def guidance_scale_input():
         max=100.0,
         step=0.1,
         display_name="guidance",
-        tooltip="How strongly the picture follows the request. Try 2 to 10; the authors use 7. 1 follows least and "
-        "takes half the time.",
+        tooltip=(
+            "How closely the output image follows the prompt. Try 4 to 9; the authors use 7. 1 turns guidance off: "
+            "twice as fast, but it follows least."
+        ),
     )
 
 
@@ -117,8 +130,10 @@ def preset_input(replaced: str):
         options=[AS_SET, *PRESETS],
         default=AS_SET,
         optional=True,
-        tooltip=f"Replaces {replaced}: reference is the authors' sampling; balanced and fast take about a third and a "
-        "fifth of its time for nearly the same picture. With as set the node's own values count.",
+        tooltip=(
+            f"Replaces {replaced}. reference samples as the authors do; balanced and fast take about a third and a "
+            "fifth of the time for nearly the same output image. as set uses the values of the node."
+        ),
     )
 
 
@@ -130,15 +145,20 @@ def guidance_interval_inputs():
             display_name="guided from",
             default=0.0,
             **share,
-            tooltip="Guidance starts at this part of the way, 0 to 1. Steps without guidance take half the time.",
+            tooltip=(
+                "Where guidance starts, as a fraction of the sampling from 0 to 1. Steps without guidance take half "
+                "the time and follow the prompt less."
+            ),
         ),
         io.Float.Input(
             "guidance_end",
             display_name="guided to",
             default=1.0,
             **share,
-            tooltip="Guidance ends at this part of the way, 0 to 1. 0.5 changes the picture little and saves a "
-            "quarter of the time.",
+            tooltip=(
+                "Where guidance ends, as a fraction of the sampling from 0 to 1. 0.5 changes the output image little "
+                "and saves a quarter of the time."
+            ),
         ),
     ]
 

@@ -17,25 +17,29 @@ class FlowInOneVAEDecode(io.ComfyNode):
             node_id="FlowInOneVAEDecode",
             display_name="FlowInOne VAE Decode",
             category=CATEGORY,
-            description="Turns a FlowInOne latent into a picture, square or at the photo's size and place. Checks "
-            "that VAE and latent fit; for square pictures the stock VAE Decode does the same.",
+            description=(
+                "Decodes a FlowInOne latent to an image, square or over the photo at its size. Checks that VAE and "
+                "latent fit; for square images the stock VAE Decode does the same."
+            ),
             search_aliases=["flowinone", "decode", "vae decode", "latent to image", "uncrop", "full size"],
             inputs=[
                 io.Latent.Input("samples", tooltip="From FlowInOne Sampler."),
                 io.Vae.Input("vae", tooltip="From Load FlowInOne, or a Stable Diffusion 1.x VAE."),
                 Prompt.Input(
-                    "prompt", optional=True, tooltip="The prompt of this latent. Only needed for the photo's size."
+                    "prompt", optional=True, tooltip="The prompt that the sampler used. Only needed for size photo."
                 ),
                 io.Combo.Input(
                     "size",
                     options=SIZES,
                     default=SIZES[0],
                     optional=True,
-                    tooltip="Size of the picture. answer: the square as it is. photo: the size of the prompt's photo, "
-                    "with bars removed and stretching undone; around a cropped square the photo continues.",
+                    tooltip=(
+                        "What to output. answer: the square output image. photo: the size of the prompt's photo, "
+                        "with bars removed and stretching undone; around a cropped centre it is the photo itself."
+                    ),
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="The answer as a picture.")],
+            outputs=[io.Image.Output(tooltip="The output image.")],
         )
 
     @classmethod

@@ -38,14 +38,18 @@ def tile(gallery: Image.Image, row: int, column: int) -> Image.Image:
     return gallery.crop((left, top, left + side, top + side))
 
 
+def font(weight: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(FONTS / f"LiberationSans-{weight}.ttf"), size)
+
+
 def banner(gallery: Image.Image) -> Image.Image:
     """The pack's name above three visual prompts."""
     width, height = BANNER_SIZE
     sheet = Image.new("RGB", BANNER_SIZE, GROUND)
     draw = ImageDraw.Draw(sheet)
-    draw.text((86, 48), "FlowInOne", INK, ImageFont.truetype(FONTS / "LiberationSans-Bold.ttf", 92))
+    draw.text((86, 48), "FlowInOne", INK, font("Bold", 92))
     line = "Draw the prompt on the picture: words, boxes, arrows, doodles"
-    draw.text((90, 158), line, ACCENT, ImageFont.truetype(FONTS / "LiberationSans-Regular.ttf", 42))
+    draw.text((90, 158), line, ACCENT, font("Regular", 42))
     side, gap = 460, 60
     left, top = (width - 3 * side - 2 * gap) // 2, height - side - 36
     for number, (row, column) in enumerate([(1, 0), (1, 1), (2, 2)]):

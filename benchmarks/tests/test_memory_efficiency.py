@@ -1,6 +1,4 @@
-"""What saves memory and device syncs changes no velocity and no gradient; `ReferenceVelocityNetwork` does without
-it.
-"""
+"""What saves memory and device syncs changes no velocity and no gradient, compared with `ReferenceVelocityNetwork`."""
 
 import contextlib
 import copy

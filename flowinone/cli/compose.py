@@ -90,7 +90,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     task.add_argument(
         "--stroke", type=points, action="append", metavar="POINTS", help='doodle\'s line: "x,y x,y …"; repeatable'
     )
-    task.add_argument("--fit", choices=list(get_args(Fit)), help="how the photo becomes square (default: crop)")
+    task.add_argument("--fit", choices=get_args(Fit), help="how the photo becomes square (default: crop)")
     task.add_argument("--color", help="colour of the marks: #rrggbb or a CSS name")
     task.add_argument(
         "--canvas",

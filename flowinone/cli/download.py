@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         from ..weights.conversion import byte_size
         from ..weights.download import PARTS, check_disk_space, comfyui_folders, plan_downloads, run_download
     except ImportError as error:
-        needed = 'huggingface_hub 1.32 and the other packages of the library extra: pip install ".[library]"'
+        needed = 'huggingface_hub 1.0 and the packages of the library extra: pip install ".[library,download]"'
         raise ImportError(f"{error}; downloading needs {needed}") from error
 
     def log(line: str) -> None:

@@ -3,7 +3,7 @@
 One row a kind of tensor: the name in `flowinone_256px.pth`, then the name here.
 """
 
-from ..weights.renaming import Renaming
+from .renaming import Renaming
 
 NETWORK = Renaming("""
 adapter.0.*                                            prompt_encoder.adapter.*

@@ -168,7 +168,7 @@ class MarkerArrow:
         check_point("start", self.start)
         check_point("tip", self.tip)
         if math.dist(self.start, self.tip) < 1e-3:
-            raise PromptError("tip", "lies on start; an arrow needs a length")
+            raise PromptError("tip", "is the same point as start; an arrow needs a length")
         check_color("color", self.color)
         check_number("width", self.width, 0.5, 64)
         check_number("head", self.head, 1, 128)

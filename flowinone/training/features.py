@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from ..model.flowinone_model import check_tensors
-from ..weights.renaming import Renaming
+from ..model.renaming import Renaming
 
 _TRUNK = "open_clip.visual.trunk."
 # open_clip's (timm's) names, then transformers'; fused matrices are split below.

@@ -8,5 +8,5 @@ eightbit            8-bit weights: ComfyUI's file format, and torchao in a loade
 lora                LoRA files, and merging them into a network
 conversion          `flowinone convert`: any of these files to one safetensors file
 hub, download       `flowinone download`: resumable transfers, and what is made of them
-renaming, safetensors_header   helpers of the above
+safetensors_header             helper of the above
 """

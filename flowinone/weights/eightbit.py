@@ -5,7 +5,6 @@ number for float8, [rows, 1] for int8), and its `comfy_quant` the JSON text, as 
 `QUANTIZATION.md`, `comfy/ops.py`).
 """
 
-import functools
 import json
 from collections.abc import Callable, Mapping
 
@@ -52,9 +51,7 @@ def takes_8_bits(name: str, shape: tuple[int, ...]) -> bool:
 
 
 def scale_of(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """The float32 scale to divide a matrix [R, C] by so that it fits the dtype: a scalar for float8, [R, 1] for
-    int8.
-    """
+    """The float32 scale to divide a matrix [R, C] by to fit the dtype: a scalar for float8, [R, 1] for int8."""
     if matrix.is_meta:  # only the shape matters
         return matrix.new_empty((len(matrix), 1) if dtype == torch.int8 else (), dtype=torch.float32)
     if dtype == torch.int8:
@@ -109,9 +106,8 @@ def eight_bit_layers(file: WeightFile) -> dict[str, dict]:
     layers = _listed_layers(file)
     for name in file:
         if name.endswith(".comfy_quant"):
-            layers[name.removesuffix(".comfy_quant")] = _parsed(
-                file, name, functools.partial(_stored_bytes, file, name)
-            )
+            text = file[name].to(torch.uint8).numpy().tobytes()
+            layers[name.removesuffix(".comfy_quant")] = _parsed(file, name, text)
     for layer, settings in layers.items():
         _check_layer(file, layer, settings)
     return layers
@@ -189,10 +185,6 @@ def _then(source: TensorSource, step: Callable[[Tensor], Tensor]) -> TensorSourc
     return TensorSource(source.names, lambda *tensors: step(source.build(*tensors)))
 
 
-def _stored_bytes(file: WeightFile, name: str) -> bytes:
-    return bytes(file[name].tolist())
-
-
 def _settings_source(settings: dict) -> TensorSource:
     return TensorSource((), lambda: torch.tensor(list(json.dumps(settings).encode()), dtype=torch.uint8))
 
@@ -206,16 +198,16 @@ def _listed_layers(file: WeightFile) -> dict[str, dict]:
     """The layers that the metadata list, as in ComfyUI's older quantised files."""
     if _METADATA not in file.metadata:
         return {}
-    listed = _parsed(file, _METADATA, lambda: file.metadata[_METADATA]).get("layers")
+    listed = _parsed(file, _METADATA, file.metadata[_METADATA]).get("layers")
     if not isinstance(listed, dict) or not all(isinstance(settings, dict) for settings in listed.values()):
         raise _unreadable(file, _METADATA)
     return {layer.removeprefix(file.prefix): settings for layer, settings in listed.items()}
 
 
-def _parsed(file: WeightFile, name: str, content: Callable[[], str | bytes]) -> dict:
+def _parsed(file: WeightFile, name: str, text: str | bytes) -> dict:
     try:
-        parsed = json.loads(content())
-    except (ValueError, TypeError):
+        parsed = json.loads(text)
+    except ValueError:
         parsed = None
     if not isinstance(parsed, dict):
         raise _unreadable(file, name)

@@ -13,7 +13,6 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 
@@ -214,7 +213,7 @@ def _not_safetensors(file: HubFile, why: str) -> DownloadError:
 
 def subset(entries: dict[str, dict], names: Collection[str], metadata: dict[str, str]) -> tuple[bytes, list[ByteRange]]:
     """A safetensors file of some of the tensors: its header, and the ranges of the original file that follow."""
-    header: dict[str, Any] = {}
+    header: dict[str, dict] = {}
     ranges: list[ByteRange] = []
     offset = 0
     for name in sorted(names, key=lambda name: entries[name]["data_offsets"]):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..model.names import TRAINING_ONLY, native_name, upstream_name
-from .renaming import Renaming
+from ..model.renaming import Renaming
 
 
 def _same(tensor: Tensor) -> Tensor:

@@ -17,11 +17,11 @@ from torch import Tensor
 from flowinone.autoencoder import autoencoder_from_state_dict, autoencoder_of_widths, latents_of_moments
 from flowinone.config import LATENT_SCALE
 from flowinone.hardware import accelerator
+from flowinone.model.renaming import Renaming
 from flowinone.training.cache import PairCache
 from flowinone.training.export import write_weights
 from flowinone.training.run_config import FORBID_UNKNOWN, OptimizerName
 from flowinone.weights.checkpoint import GROUPS, open_autoencoder
-from flowinone.weights.renaming import Renaming
 from recipes.mini.fitting import fit
 
 CROP_SCHEDULE = ((0.45, 4), (0.75, 2), (1.0, 1))

@@ -156,7 +156,7 @@ def test_files_that_exist_are_kept_unless_overwritten(photo, tmp_path, capfd):
             "--color goes with --task, and spec.json is a whole prompt; leave one out",
         ),
         (["missing.json", "--out", "x.png"], "missing.json"),
-        (["broken.json", "--out", "x.png"], "broken.json: marks[0].colour: is no field here; did you mean color?"),
+        (["broken.json", "--out", "x.png"], "broken.json: marks[0].colour: is not a field here; did you mean color?"),
         (["photo.jpg", "--out", "x.png"], "photo.jpg: document: is not UTF-8 text"),
         (["plain.png", "--out", "x.png"], "plain.png is a picture without a visual prompt in it"),
         (["spec.json", "--out", "x.png"], "the prompt is drawn on a photo, and none was given; give it with --image"),

@@ -303,7 +303,7 @@ def test_the_pipeline_computes_with_torchaos_tensors(expected, tmp_path, kind, b
         pipeline.quantize(kind)
     with pytest.raises(ValueError, match="call load_lora before quantize"):
         pipeline.load_lora(tmp_path / "lora.safetensors")
-    with pytest.raises(ValueError, match="cannot be saved after quantize"):
+    with pytest.raises(ValueError, match="a quantized pipeline cannot be saved; save it before quantize"):
         pipeline.save_pretrained(tmp_path)
 
 

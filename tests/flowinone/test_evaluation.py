@@ -158,11 +158,11 @@ def test_a_model_gets_a_table_figures_and_a_sheet_of_incorrect_answers(weights, 
     assert list(scores["variants"]) == ["main", *(name for name in NAMES if name not in ("guidance 1", "euler"))]
     for name, variant in scores["variants"].items():
         count = 2 if name == "main" else 1
-        assert {task: marks["count"] for task, marks in variant["tasks"].items()} == dict.fromkeys(tasks, count)
+        assert {task: metrics["count"] for task, metrics in variant["tasks"].items()} == dict.fromkeys(tasks, count)
         assert variant["all"]["count"] == 2 * count and variant["all"]["right"] == 0
-        for marks in variant["tasks"].values():
-            assert marks["share"] == 0 and 0 < marks["interval"][1] < 1
-            assert 1 <= sum(marks["reasons"].values()) and set(marks["reasons"]) <= set(FAULT_KINDS)
+        for metrics in variant["tasks"].values():
+            assert metrics["share"] == 0 and 0 < metrics["interval"][1] < 1
+            assert 1 <= sum(metrics["reasons"].values()) and set(metrics["reasons"]) <= set(FAULT_KINDS)
     evaluations = {name: variant["all"]["evaluations"] for name, variant in scores["variants"].items()}
     assert (evaluations["main"], evaluations["20 steps"], evaluations["heun"]) == (2, 20, 2)
     runs = {name: variant["all"]["runs"] for name, variant in scores["variants"].items()}
@@ -224,8 +224,8 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(weights, tmp_pat
         json.loads((tmp_path / name / "scores.json").read_text(encoding="utf-8")) for name in ("stopped", "whole")
     )
     for scores in (stopped, whole):
-        for marks in scores["variants"]["main"]["tasks"].values():
-            assert marks.pop("seconds_making") > 0 and marks.pop("seconds_encoding") > 0
+        for metrics in scores["variants"]["main"]["tasks"].values():
+            assert metrics.pop("seconds_making") > 0 and metrics.pop("seconds_encoding") > 0
     assert stopped["variants"] == whole["variants"]
     assert (tmp_path / "stopped" / "failures.png").read_bytes() == (tmp_path / "whole" / "failures.png").read_bytes()
 

@@ -44,8 +44,7 @@ def test_an_evaluation_takes_the_bytes_that_are_promised(proportions, dtype, bat
     with torch.no_grad(), PeakBytes() as counted:
         network(latent, torch.empty(batch, device="meta"), latent, flags, flags)
     promised = batch * activation_bytes(config, dtype)
-    # Times and flags are not worth a promise, nor are the vectors, joined and in float32, that time-dependent values
-    # are made of.
+    # Times and flags are too small to count, and so are the vectors, joined, in float32, behind time-dependent values.
     vectors = sum(vector.numel() for parameter in network.time_dependent for vector in parameter.parameters())
     assert 0.97 * promised <= counted.peak <= promised + 64 * batch + vectors * (4 + dtype.itemsize)
 

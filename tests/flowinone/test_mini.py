@@ -1,6 +1,6 @@
-"""Mini, the model that comes with the package: it is there, whole, and works in every place that takes files.
+"""Mini, the model that ships with the package: it is complete, and works wherever files do.
 
-Nothing here looks at what its pictures show.
+What its pictures show is not tested here.
 """
 
 import fnmatch

@@ -1,6 +1,4 @@
-"""Time-dependent parameters and norms keep float32's accuracy whatever the weights' dtype, and are the same made at
-once.
-"""
+"""Time-dependent parameters and norms are as accurate as float32 in every dtype, and the same computed together."""
 
 import copy
 

@@ -1,6 +1,4 @@
-"""FlowInOne Canvas without its page: the node draws what its text says, and the server draws the same while it is
-edited.
-"""
+"""FlowInOne Canvas without its page: the node draws its document, and the server draws the same during editing."""
 
 import http.client
 import json

@@ -189,10 +189,9 @@ TITLE = """() => {
     const [node] = app.graph.nodes, {offset} = app.canvas.ds, {left, top} = app.canvas.canvas.getBoundingClientRect();
     return [left + node.pos[0] + 90 + offset[0], top + node.pos[1] - LiteGraph.NODE_TITLE_HEIGHT / 2 + offset[1]];
 }"""
-SHOWN = (
-    "(page) => [...page.querySelectorAll('img')]"
-    ".map(({src, complete, naturalWidth}) => [src, complete && naturalWidth])"
-)
+SHOWN = """(page) => [...page.querySelectorAll('img')].map(
+    ({src, complete, naturalWidth}) => [src, complete && naturalWidth]
+)"""
 
 
 def test_the_help_panel_shows_the_page_of_the_language_with_its_pictures(server, browser):

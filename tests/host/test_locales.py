@@ -1,14 +1,12 @@
-"""The nodes' texts in other languages: locales/en is what the nodes themselves say, locales/zh has the same keys in
-Chinese.
+"""The nodes' texts in other languages: locales/en is what the nodes say, locales/zh has the same keys in Chinese.
 
 A text of a node is changed in nodes/. After that, and after adding a node or an input:
 
     FLOWINONE_SNAPSHOT=write bash scripts/test.sh tests/host/test_locales.py
 
-writes locales/en anew, and into the other languages what they lack, in English, for you to translate. A page's own
-labels and tooltips are looked up in the page's language alone, and then in the nodes; so the page needs locales/en only
-for the sockets of Autogrow inputs, whose tooltips it finds nowhere else. It is there in full as the text to translate
-from.
+rewrites locales/en, and adds to the other languages what they lack, in English, for you to translate. A page looks up
+labels and tooltips in its own language alone, and then in the nodes; so it needs locales/en only for the sockets of
+Autogrow inputs, whose tooltips it finds nowhere else. It is there in full as the text to translate from.
 """
 
 import json

@@ -1,5 +1,4 @@
-"""Mini in ComfyUI: chosen from the start, on every road, with every node that takes answers, and with no other model's
-parts.
+"""Mini in ComfyUI: the default, with every sampler and every node that takes answers, and with no other model's parts.
 
 Nothing here looks at what its pictures show.
 """
@@ -83,9 +82,11 @@ def test_every_list_of_the_loader_begins_with_it_and_starts_there(client):
 
 
 def alike(one, other):
-    """Within rounding, half a level of which is that Save Image cuts where the library rounds; guidance and the
-    autoencoder multiply it at a shape's edge. Much more guidance than mini is used with can turn a shape into
-    another."""
+    """Whether two pictures are the same within rounding.
+
+    Save Image truncates where the library rounds, which is half a level; guidance and the autoencoder multiply that at
+    a shape's edge. Much more guidance than mini needs can turn a shape into another.
+    """
     difference = np.abs(one - other)
     return difference.max() <= 8 and difference.mean() < 0.75
 

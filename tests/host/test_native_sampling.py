@@ -130,16 +130,21 @@ def test_the_solver_goes_on_with_a_part_of_a_flow_and_refines_pictures(answer):
     assert np.abs(answer(nodes=in_parts(solver) | again) - whole).mean() > 0.1
 
 
-def test_fewer_than_five_steps_of_upstreams_grid_are_warned_of_on_the_node(server, own):
+def test_fewer_than_five_steps_of_upstreams_grid_are_warned_of(server, answer, own):
     def warnings():
-        return server.log.read_text(encoding="utf-8").count("the authors' time grid breaks below 5 steps")
+        return server.log.read_text(encoding="utf-8").count("steps are too few for")
 
     before = warnings()
     own(steps=5, seed=41)
+    answer(steps=5, seed=41)
     own(steps=2, solver="euler_uniform", seed=41)
+    answer(steps=2, time_grid="uniform", seed=41)
+    answer(nodes=in_parts(dict(solver="heun", steps=2)), seed=41)
     assert warnings() == before
     own(steps=2, seed=42)
-    assert warnings() == before + 1
+    answer(steps=2, seed=42)
+    answer(nodes=in_parts(dict(steps=2)), seed=42)
+    assert warnings() == before + 3
 
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "res_multistep", "uni_pc"])

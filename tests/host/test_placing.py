@@ -251,8 +251,7 @@ def test_a_mask_on_the_photo_takes_the_regions_place(paste, larger):
     drawn[120, 100:330] = 255
     picture = Image.fromarray(drawn).resize((401 * larger, 300 * larger), Image.Resampling.NEAREST).convert("RGB")
     (pasted,), (mask,), photo = paste(mask=["region mask", 0], pictures={"region": picture}, region="whole")
-    # A mask of another size has soft edges: 7/8 of a pixel beside them, 3/4 of one on the line, the product at the
-    # line's end.
+    # A mask of another size has soft edges: 7/8 of a pixel beside them, 3/4 of one on the line, the product at its end.
     assert np.abs(mask - drawn / 255).max() <= (0 if larger == 1 else 0.35)
     assert (mask[102:148, 202:258] == 1).all() and np.abs(pasted[102:148, 202:258] - BLUE).max() <= 1
     assert (pasted[mask == 0] == photo[mask == 0]).all()

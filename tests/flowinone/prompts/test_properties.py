@@ -34,7 +34,6 @@ from flowinone.prompts import (
 )
 from flowinone.prompts.spec import Align, Face, Fit, Task
 
-
 pytestmark = pytest.mark.long
 
 

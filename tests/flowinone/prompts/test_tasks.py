@@ -163,7 +163,7 @@ def test_there_may_be_several_marks_and_their_look_be_chosen():
         (lambda: tasks.text_box([]), "boxes: is empty; give at least one"),
         (lambda: tasks.text_box([((0, 0, 0, 1), "x")]), "boxes[0].area: has no area on the canvas"),
         (lambda: tasks.text_box(((0, 0, 1, 1), "x")), "boxes[0]: is (0, 0, 1, 1); expected area, label"),
-        (lambda: tasks.visual_marker((0, 0), (0, 0)), "tip: lies on start"),
+        (lambda: tasks.visual_marker((0, 0), (0, 0)), "tip: is the same point as start"),
         (lambda: tasks.visual_marker((0, 0), (1, 1), thing=""), "thing: is empty"),
         (
             lambda: tasks.visual_marker((0, 0), (1, 1), thing="a", instruction="b"),

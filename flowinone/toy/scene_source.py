@@ -38,7 +38,7 @@ class SceneSource:
 def open_scenes(path: str, *, seed: int, image_size: int, vision_size: int) -> SceneSource:
     """The source for what follows `scenes:` in a data path: tasks, separated by commas; without any, all tasks.
 
-    Answers are `image_size` pixels wide, prompts `vision_size`; training calls it as a `SourceOpener`. Raises
+    Answers are `image_size` pixels wide, prompts `vision_size`. Training calls it as a `SourceOpener`. Raises
     ValueError for a task without scenes.
     """
     tasks = tuple(filter(None, path.split(","))) or SCENE_TASKS
