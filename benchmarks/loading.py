@@ -16,7 +16,7 @@ PAGE = 4096
 def load_costs(
     files: list[Path], load: Callable[[], list[nn.Module]], device: torch.device, rounds: int, enough: float
 ) -> dict:
-    """Medians of loading and of reading once, their ratio, and the most memory that loading took beside the weights.
+    """Medians of loading and of reading once, their ratio, and the peak memory of loading on top of the weights.
 
     Once with the files in the system's cache and, where that can be emptied, once with them on the disk alone. On the
     CPU weights are mapped, not copied; there every page is touched as well. `enough` seconds end the rounds early.

@@ -132,7 +132,7 @@ def counts_memory(device: torch.device) -> bool:
 
 
 def allocated_peak(work: Callable[[], object], device: torch.device) -> int:
-    """The most bytes on the device that `work` took beside what was there before, by torch's allocator."""
+    """Peak bytes on the device of `work`, on top of what was allocated before, by torch's allocator."""
     torch.accelerator.reset_peak_memory_stats(device)
     before = torch.accelerator.memory_allocated(device)
     work()

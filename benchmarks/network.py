@@ -173,14 +173,14 @@ class Run:
         """Count what the network is and what each variant needs. Raises NotEnough if device, machine or disk have less
         left.
         """
-        weights, read, beside = {}, {}, 0
+        weights, read, extra = {}, {}, 0
         # To compile for this as well would take minutes, and make the first step look cheap.
         for method, dtype in (variant for variant in self.variants if variant[0] != "compiled"):
             pipeline = meta_pipeline(self.shapes, computing(dtype))
             if dtype in KINDS:
                 pipeline.quantize(dtype)
             peak = costs.counted_peak(pipeline, METHODS[method])
-            weights[dtype], beside = costs.weight_bytes(pipeline), max(beside, peak * max(self.batches))
+            weights[dtype], extra = costs.weight_bytes(pipeline), max(extra, peak * max(self.batches))
             read[dtype] = costs.stored_bytes(pipeline.model.velocity_network)
             self.memory.append(
                 {
@@ -196,11 +196,11 @@ class Run:
         sizes = [
             sum(tensor.nbytes for tensor in part.values()) for part in meta_parts(self.shapes, torch.bfloat16).values()
         ]
-        need, left = sum(weights.values()) + beside, measuring.available_bytes(self.device)
+        need, left = sum(weights.values()) + extra, measuring.available_bytes(self.device)
         if need > left:
             raise NotEnough(
                 f"{self.device} has {gigabytes(left)} of memory left, and this needs {gigabytes(need)}: "
-                f"{gigabytes(need - beside)} for weights in {' and '.join(weights)}, {gigabytes(beside)} for "
+                f"{gigabytes(need - extra)} for weights in {' and '.join(weights)}, {gigabytes(extra)} for "
                 f"{max(self.batches)} pictures at a time. Try --batch 1, --mode own with one --dtype, or --size small"
             )
         # A part's weights are in memory twice while they are written.
@@ -247,7 +247,7 @@ class Run:
             print(reporting.load_line(self.load[-1]))
 
     def measure_memory(self, pipelines: dict[str, FlowInOnePipeline]) -> None:
-        """Where torch knows what it allocated, a picture's peak beside the weights of its own pipeline alone."""
+        """Where torch knows what it allocated, an image's peak on top of the weights of its own pipeline."""
         for entry in self.memory if measuring.counts_memory(self.device) else ():
             pipeline = pipelines[entry["dtype"]]
             guided, pictures = METHODS[entry["method"]](pipeline), costs.prompt_pictures(1)

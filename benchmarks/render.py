@@ -1,4 +1,4 @@
-"""How long a visual prompt takes to draw, for each task, beside just scaling and copying its photo.
+"""How long a visual prompt takes to draw, for each task, compared with only scaling and copying its photo.
 
     python benchmarks/render.py [--size 512] [--rounds 15] [--json FILE]
 

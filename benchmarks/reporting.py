@@ -103,7 +103,7 @@ def floor_line(floor: dict) -> str:
 
 def load_line(load: dict) -> str:
     extra = [
-        f"{gigabytes(load[f'extra_{place}_bytes'])} of {place} memory beside them"
+        f"{gigabytes(load[f'extra_{place}_bytes'])} of {place} memory on top of them"
         for place in ("host", "device")
         if load[f"extra_{place}_bytes"] is not None
     ]

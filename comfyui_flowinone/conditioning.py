@@ -45,7 +45,7 @@ def conditioning(source: Tensor, image_latent: Tensor, bypass: list[bool], null:
 def prompt_pictures(
     image: Tensor | None, prompt: ComposedPrompt | None, bypass: bool
 ) -> tuple[list[Image.Image], list[bool]]:
-    """The prompt pictures, and for each whether the dual path is bypassed. Raises ValueError unless one of the two is
+    """The prompt images, and for each whether the dual path is bypassed. Raises ValueError unless one of the two is
     connected.
     """
     if (image is None) == (prompt is None):

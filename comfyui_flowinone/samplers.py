@@ -175,7 +175,7 @@ def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigm
     if adds_noise(sampler):
         raise ValueError(
             f"the sampler {sampler.sampler_function.__name__.removeprefix('sample_')} adds random noise on the way, "
-            f"and a FlowInOne flow has none: its answers fall apart; choose {DETERMINISTIC}"
+            f"which a FlowInOne flow does not have, so the image falls apart; choose {DETERMINISTIC}"
         )
     entries = [entry for entries in guider.conds.values() for entry in entries]
     require_supported_patches(guider.model_patcher, guider.model_options, entries)

@@ -1,4 +1,4 @@
-"""Where the flow starts: prompt pictures through Janus-Pro's vision tower and FlowInOne's prompt encoder."""
+"""Where the flow starts: prompt images through Janus-Pro's vision tower and FlowInOne's prompt encoder."""
 
 from typing import TYPE_CHECKING
 

@@ -24,14 +24,18 @@ def prepare_process() -> None:
 def mark(items: list[pytest.Item], folder: Path) -> None:
     """Mark the tests below `folder`: `host` if they take a ComfyUI or a browser, and the xdist group they run in.
 
-    Tests of one group run in the same process. All that share the session's server are one group, and the tests of each
-    other file are a group of their own, for the sake of fixtures with module scope.
+    Tests of one group run in the same process. The files that use a browser are one group and the others that use the
+    session's server another, so that at most two servers start. Each other file is a group of its own, for the sake of
+    fixtures with module scope.
     """
     items = [item for item in items if item.path.is_relative_to(folder)]
+    used: dict[Path, set[str]] = {}
     for item in items:
-        if HOST_FIXTURES & set(getattr(item, "fixturenames", ())):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        used.setdefault(item.path, set()).update(fixtures)
+        if HOST_FIXTURES & fixtures:
             item.add_marker("host")
-    served = {item.path for item in items if "server" in getattr(item, "fixturenames", ())}
     for item in items:
-        group = "server" if item.path in served else item.path.relative_to(folder).as_posix()
+        shared = (name for name in ("browser", "server") if name in used[item.path])
+        group = next(shared, item.path.relative_to(folder).as_posix())
         item.add_marker(pytest.mark.xdist_group(group))

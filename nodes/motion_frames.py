@@ -121,7 +121,7 @@ class FlowInOneMotion(io.ComfyNode):
         guidance_start=0.0,
         guidance_end=1.0,
     ) -> io.NodeOutput:
-        def answered(pictures, stage=(0, 1)):
+        def generated(pictures, stage=(0, 1)):
             # One at a time, as every stage has the same seed and not the next one.
             starts = [encode_prompts(encoder, vae, [picture], seed, sample_posterior) for picture in pictures]
             source, image_latent = map(torch.cat, zip(*starts))
@@ -145,14 +145,14 @@ class FlowInOneMotion(io.ComfyNode):
 
         if start_from == PHOTO:
             pictures = [rendered(part(plan, 0, end), photo, prompt.size, prompt.font) for end in bounds[1:]]
-            frames = answered(pictures)
+            frames = generated(pictures)
         else:
-            pictures, answers, ground = [], [], photo
+            pictures, outputs, start = [], [], photo
             for stage, (begin, end) in enumerate(zip(bounds, bounds[1:])):
-                pictures.append(rendered(part(plan, begin, end), ground, prompt.size, prompt.font))
-                answers.append(answered(pictures[-1:], (stage, stages)))
-                (ground,) = to_pictures(answers[-1])
-            frames = torch.cat(answers)
+                pictures.append(rendered(part(plan, begin, end), start, prompt.size, prompt.font))
+                outputs.append(generated(pictures[-1:], (stage, stages)))
+                (start,) = to_pictures(outputs[-1])
+            frames = torch.cat(outputs)
         if include_photo:
             first = as_image(rendered(dataclasses.replace(plan, marks=()), photo, frames.shape[1], prompt.font))
             frames = torch.cat([first[None].to(frames), frames])

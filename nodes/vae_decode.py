@@ -52,9 +52,9 @@ class FlowInOneVAEDecode(io.ComfyNode):
             )
         if size == "photo" and prompt is None:
             raise ValueError(
-                "prompt is not connected, and size is photo; connect the prompt that was answered, or choose answer"
+                "prompt is not connected, and size is photo; connect the prompt that the sampler used, or choose answer"
             )
         pictures = vae.decode(latents)
         if size == "photo":
-            pictures, _ = paste_back(pictures, prompt, lambda number, place, answer, photo: whole(place, feather=0))
+            pictures, _ = paste_back(pictures, prompt, lambda index, place, output, photo: whole(place, feather=0))
         return io.NodeOutput(pictures)

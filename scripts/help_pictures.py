@@ -343,7 +343,7 @@ class Drawing:
 
 
 def before_and_after(photo: str, draw: str, settings: dict, task: str) -> Callable[[Drawing], list]:
-    """A photo beside the prompt that a Draw node makes of it."""
+    """A photo, and next to it the prompt that a Draw node makes of it."""
 
     def pictures(drawing: Drawing) -> list:
         return [[drawing.photo(photo), drawing.prompt(photo, drawing.node(draw, **settings), task=task)]]

@@ -40,8 +40,12 @@ APPLICATIONS = {f"flowinone.{name}" for name in ("cli", "evaluation", "oneflow",
 ENGINE = ("config.py", "model", "vision.py", "autoencoder.py", "sampling", "weights", "prompts", "pipeline.py")
 FORBIDDEN |= {f"flowinone/{name}": APPLICATIONS for name in ENGINE}
 # Within the engine: pipeline → sampling, weights, prompts → model → config.
-FORBIDDEN["flowinone/model"] = APPLICATIONS | {f"flowinone.{name}" for name in ("pipeline", "sampling", "weights", "prompts")}
-FORBIDDEN["flowinone/sampling"] = APPLICATIONS | {f"flowinone.{name}" for name in ("pipeline", "weights", "prompts", "model")}
+FORBIDDEN["flowinone/model"] = APPLICATIONS | {
+    f"flowinone.{name}" for name in ("pipeline", "sampling", "weights", "prompts")
+}
+FORBIDDEN["flowinone/sampling"] = APPLICATIONS | {
+    f"flowinone.{name}" for name in ("pipeline", "weights", "prompts", "model")
+}
 
 
 def tracked() -> list[Path]:

@@ -1,4 +1,4 @@
-"""The public checkpoint's tensor names beside this package's.
+"""The public checkpoint's tensor names and this package's.
 
 One row a kind of tensor: the name in `flowinone_256px.pth`, then the name here.
 """

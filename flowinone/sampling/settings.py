@@ -55,8 +55,9 @@ class SamplerSettings:
         nothing.
         """
         if self.solver == "euler" and self.steps < FEWEST_UPSTREAM_STEPS:
+            steps = "1 step is" if self.steps == 1 else f"{self.steps} steps are"
             return (
-                f"{self.steps} steps are too few for the solver euler: the authors' time grid breaks below "
+                f"{steps} too few for the solver euler: the authors' time grid breaks below "
                 f"{FEWEST_UPSTREAM_STEPS} steps. Use euler_uniform, or more steps"
             )
         return None

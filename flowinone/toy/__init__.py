@@ -9,8 +9,8 @@
 from .builders import Answer
 from .examples import SCENE_TASKS, Example, example, example_from_name
 from .judge import FAULT_KINDS, Fault, Verdict, judge
-from .pairs import SOURCE_NAME, SceneSource, open_scenes
 from .scene import BACKGROUND_COLORS, COLORS, SHAPES, TEXTURES, Background, Flag, Scene, SceneObject
+from .scene_source import SOURCE_NAME, SceneSource, open_scenes
 
 __all__ = [
     "Answer",

@@ -52,6 +52,7 @@ def test_correct_answers_reach_full_accuracy_and_other_prompts_answers_none(task
     assert accuracy(task, answers[1:] + answers[:1]) == Accuracy(0, 6)
 
 
+@pytest.mark.long
 def test_other_processes_render_and_judge_alike():
     made = [example("visual_marker", number, 128, held_out=True, prompt_size=256) for number in range(3)]
     with JudgePool(2) as pool:
@@ -143,6 +144,7 @@ def test_evaluations_without_guidance_take_one_forward_pass():
     assert forward_passes_of(EvaluationSettings("euler_uniform", 5, guidance_every=2)) == 8
 
 
+@pytest.mark.long
 def test_a_model_gets_a_table_figures_and_a_sheet_of_incorrect_answers(weights, model_files, tmp_path, capfd):
     tasks = ["wind", "class_to_image"]
     counts = ["--count", 2, "--variant-count", 1, "--workers", 1]

@@ -243,6 +243,7 @@ def test_shards_of_other_pairs_are_neither_kept_nor_mixed_with(folder, tmp_path,
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.skipif(os.name == "nt", reason="Windows delivers Ctrl-C to whole process groups only")
+@pytest.mark.long
 def test_ctrl_c_leaves_whole_shards_and_the_next_run_goes_on(tmp_path, workers):
     folder, out = write_slow_pairs(tmp_path / "pairs", 33), tmp_path / "out"
     options = ["--out", str(out), "--per-shard", "3", "--workers", workers]

@@ -139,7 +139,9 @@ def test_every_step_is_reported(pipe, prompts):
         prompts[0],
         steps=3,
         output_type="latent",
-        callback_on_step_end=lambda pipeline, done, total, guess: reports.append((pipeline, done, total, guess.shape)),
+        callback_on_step_end=lambda pipeline, done, total, denoised: reports.append(
+            (pipeline, done, total, denoised.shape)
+        ),
     )
     assert reports == [(pipe, done, 3, (1, 4, 32, 32)) for done in (1, 2, 3)]
 

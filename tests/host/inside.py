@@ -188,7 +188,7 @@ def parts() -> dict:
         difference = float((answer(whole, 5) - expected[name]).abs().max())
         found[name] = {"difference": difference, "largest": max(sizes), "samples": sum(sizes)}
     memory.get_free_memory = free_memory
-    found["roads"] = float((expected["own"] - expected["native"]).abs().max())
+    found["sampling_paths"] = float((expected["own"] - expected["native"]).abs().max())
     return found
 
 

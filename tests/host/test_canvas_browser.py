@@ -189,7 +189,7 @@ def test_a_picture_that_came_out_brings_the_drawing_back(page, new, client, tmp_
     canvas = again(canvas)
     assert canvas.value() == drawn
     canvas.wait_for_background(WIDE)
-    # Nothing is carried out that stands in a label.
+    # Nothing in a label is executed.
     assert canvas.element.locator("b").count() == 0
 
 

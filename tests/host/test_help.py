@@ -21,7 +21,7 @@ HEADINGS = {
     "en": ["Inputs", "Outputs", "Tips", "When something is wrong"],
     "zh": ["输入", "输出", "小贴士", "遇到问题时"],
 }
-# What ComfyUI itself puts into its page: the widget beside seeds, and the names of types.
+# What ComfyUI itself puts into its page: the widget next to seeds, and the names of types.
 COMFYUIS = {
     "en": {"control": "control after generate"},
     "zh": {

@@ -97,12 +97,12 @@ def test_loras_and_streaming_work_on_8_bit_files(found, kind, bound):
     assert seen["streamed"] < bound
 
 
-@pytest.mark.parametrize("road", ["own", "native"])
-def test_a_batch_larger_than_the_free_memory_is_answered_in_parts(found, road):
+@pytest.mark.parametrize("sampling_path", ["own", "native"])
+def test_a_batch_larger_than_the_free_memory_is_answered_in_parts(found, sampling_path):
     # Five pictures, two branches, two steps; room for three samples. Tiny sums differ by the matrix sizes alone.
-    assert found["parts"][road]["largest"] == 3
-    assert found["parts"][road]["samples"] == 20
-    assert found["parts"][road]["difference"] < 1e-4
+    assert found["parts"][sampling_path]["largest"] == 3
+    assert found["parts"][sampling_path]["samples"] == 20
+    assert found["parts"][sampling_path]["difference"] < 1e-4
 
 
 def test_comfyuis_sampling_gives_what_the_librarys_solvers_and_guidance_give(found):
@@ -135,7 +135,7 @@ def test_multigpu_cfg_split_takes_the_branches_of_flowinone_sampler_apart(found)
 
 def test_both_roads_give_the_same_latents(found):
     # Two steps at guidance 3 on latents of size 3.
-    assert found["parts"]["roads"] < 3e-5
+    assert found["parts"]["sampling_paths"] < 3e-5
 
 
 def test_no_more_memory_is_asked_for_than_the_card_has(found):

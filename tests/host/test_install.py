@@ -101,7 +101,7 @@ def repository(tmp_path_factory, home):
 
 
 def comfy(arguments, folder, home):
-    """Run comfy-cli as it is installed beside this Python."""
+    """Run comfy-cli as it is installed next to this Python."""
     program = shutil.which("comfy", path=str(Path(sys.executable).parent))
     assert program, 'comfy-cli is not installed: pip install ".[test]"'
     return run([program, "--skip-prompt", *arguments], folder, home)
@@ -203,10 +203,10 @@ def test_the_registry_reads_every_field(repository, home):
     assert {"GPU :: NVIDIA CUDA", "GPU :: AMD ROCm", "GPU :: Apple Metal"} <= set(project["supported_accelerators"])
     assert project["supported_comfyui_version"] == ">=0.30.0"
     assert comfy_table["publisher_id"] and comfy_table["display_name"] == "FlowInOne"
-    # ComfyUI brings what the pack needs: nothing is to be installed with it, by any road.
+    # ComfyUI brings what the pack needs: nothing is to be installed with it, in any way.
     assert project["dependencies"] == []
     assert not [name for name in ("requirements.txt", "install.py", "setup.py") if (repository / name).exists()]
-    # Beside WEB_DIRECTORY this would load every script twice.
+    # With WEB_DIRECTORY this would load every script twice.
     assert not comfy_table["web"]
 
 

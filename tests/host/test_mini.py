@@ -220,8 +220,8 @@ def test_motion_moves_at_its_size(pictures):
     assert [prompt.shape for prompt in found["prompts"]] == [(256, 256, 3)] * 2
 
 
-@pytest.mark.parametrize("road", ["answer", "own"])
-def test_previews_have_the_colours_that_the_networks_file_names(server, request, road):
+@pytest.mark.parametrize("sampling_path", ["answer", "own"])
+def test_previews_have_the_colours_that_the_networks_file_names(server, request, sampling_path):
     models = server.base / "models" / "flowinone"
     # Whatever the latents, red is at its most, green at its least and blue in the middle.
     preview = {"factors": [[0.0, 0.0, 0.0]] * 4, "bias": [1.0, -1.0, 0.0]}
@@ -232,17 +232,17 @@ def test_previews_have_the_colours_that_the_networks_file_names(server, request,
     )
     load = {"load": node("FlowInOneLoader", **(LOADER | {"checkpoint": "previewed.safetensors"}))}
     events = Events()
-    request.getfixturevalue(road)(nodes=load, seed=71, steps=6, on_event=events)
+    request.getfixturevalue(sampling_path)(nodes=load, seed=71, steps=6, on_event=events)
     shown = [np.asarray(Image.open(io.BytesIO(data["image"])).convert("RGB"), int) for data in events.of("preview")]
     assert len(shown) >= 2
     # JPEG, and 127 of 255 for the middle.
     assert all(np.abs(picture - (255, 0, 127)).max() <= 4 for picture in shown)
 
 
-@pytest.mark.parametrize("road", ["answer", "own"])
-def test_previews_and_progress_arrive(request, road):
+@pytest.mark.parametrize("sampling_path", ["answer", "own"])
+def test_previews_and_progress_arrive(request, sampling_path):
     events = Events()
-    request.getfixturevalue(road)(nodes=LOAD, seed=81, steps=6, on_event=events)
+    request.getfixturevalue(sampling_path)(nodes=LOAD, seed=81, steps=6, on_event=events)
     assert len(events.of("preview")) >= 2
     progress = [(data["value"], data["max"]) for data in events.of("progress") if data["max"] == 6]
     assert progress == sorted(progress) and progress[-1] == (6, 6)
@@ -288,9 +288,9 @@ def test_another_models_encoder_is_refused_on_both_roads(answer, own):
     both = LOAD | {"other": node("FlowInOneLoader", **LOADER)}
     guider = node("CFGGuider", model=["other", 0], positive=["encode", 0], negative=["encode", 1], cfg=7.0)
     sampler = node("FlowInOneSampler", image=["photo", 0], bypass=False, **(SAMPLING | {"model": ["other", 0]}))
-    for road, nodes in ((answer, {"guider": guider}), (own, {"sample": sampler})):
+    for sampling_path, nodes in ((answer, {"guider": guider}), (own, {"sample": sampler})):
         with pytest.raises(ExecutionFailed, match="connect model, encoder and vae of one Load FlowInOne"):
-            road(nodes=both | nodes)
+            sampling_path(nodes=both | nodes)
 
 
 @pytest.mark.parametrize("dtype", ["default", "bfloat16", "float8_e4m3fn"])

@@ -130,8 +130,8 @@ def test_a_file_in_comfyuis_8_bit_format_is_recognised_by_itself(server, answer,
     convert(folder / "flowinone_tiny.safetensors", folder / name, dtype)
     small = {"load": node("FlowInOneLoader", **(LOADER | {"checkpoint": name, "dtype": "default"}))}
     whole = answer()
-    for road in (answer, own):
-        assert 0 < np.abs(road(nodes=small) - whole).mean() < bound
+    for sampling_path in (answer, own):
+        assert 0 < np.abs(sampling_path(nodes=small) - whole).mean() < bound
 
 
 def test_a_damaged_8_bit_file_is_refused_in_the_loader(server, answer):
@@ -182,10 +182,10 @@ class CancelAfterSteps:
 
 def test_runs_that_are_cancelled_leave_a_usable_model(client, answer, own):
     expected = answer(seed=21), own(seed=21)
-    for road in (answer, own, answer, own):
+    for sampling_path in (answer, own, answer, own):
         cancel = CancelAfterSteps(client, 3)
         with pytest.raises(ExecutionInterrupted):
-            road(seed=22, steps=1000, on_event=cancel)
+            sampling_path(seed=22, steps=1000, on_event=cancel)
         # A step of the tiny model takes milliseconds; the rest of the thousand would take far longer than this.
         assert time.monotonic() - cancel.time < 10
     # Other settings first: what was cached before the interruption would prove nothing.
@@ -194,10 +194,10 @@ def test_runs_that_are_cancelled_leave_a_usable_model(client, answer, own):
     assert all(np.array_equal(first, second) for first, second in zip(expected, again))
 
 
-@pytest.mark.parametrize("road", ["answer", "own"])
-def test_previews_arrive_while_sampling_and_progress_counts_steps(request, road):
+@pytest.mark.parametrize("sampling_path", ["answer", "own"])
+def test_previews_arrive_while_sampling_and_progress_counts_steps(request, sampling_path):
     events = Events()
-    last = request.getfixturevalue(road)(seed=31, steps=6, on_event=events)
+    last = request.getfixturevalue(sampling_path)(seed=31, steps=6, on_event=events)
     previews = [
         np.asarray(Image.open(io.BytesIO(data["image"])).resize((256, 256)), float) for data in events.of("preview")
     ]

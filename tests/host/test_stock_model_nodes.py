@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from devtools.comfyui.client import ExecutionFailed
+from devtools.comfyui.fixtures import LOADER, PHOTO
 from devtools.comfyui.prompt import ksampler, node
-from tests.host.conftest import LOADER, PHOTO
 
 MODEL = ["load", 0]
 ENCODE = dict(seed=0, bypass=False, sample_posterior=False, time_grid="the authors'")
