@@ -5,7 +5,7 @@ import torch
 
 from devtools.peak_memory import PeakBytes
 from flowinone.config import FlowInOneConfig
-from flowinone.model import VelocityNetwork, activation_bytes
+from flowinone.model import Condition, VelocityNetwork, activation_bytes
 
 # Where a coarse block, the norm of a row and a fine block ask for most, in this order.
 NETWORKS = {
@@ -42,7 +42,7 @@ def test_an_evaluation_takes_the_bytes_that_are_promised(proportions, dtype, bat
     latent = torch.empty(batch, *config.latent_shape, dtype=dtype, device="meta")
     flags = torch.empty(batch, dtype=torch.bool, device="meta")
     with torch.no_grad(), PeakBytes() as counted:
-        network(latent, torch.empty(batch, device="meta"), latent, flags, flags)
+        network(latent, torch.empty(batch, device="meta"), Condition(latent, flags, flags, dual=True))
     promised = batch * activation_bytes(config, dtype)
     # Times and flags are too small to count, and so are the vectors, joined, in float32, behind time-dependent values.
     vectors = sum(vector.numel() for parameter in network.time_dependent for vector in parameter.parameters())
