@@ -20,17 +20,17 @@ grid.
 """
 
 
-def network_time(sigma: Tensor, transformer_options: dict, upstream_grid: bool) -> tuple[Tensor, float]:
-    """The time [B] of the evaluation that a sampler asks for at sigma [B], and the factor on the velocity there.
+def network_time(sigma: Tensor, transformer_options: dict, upstream_grid: bool) -> tuple[float | None, float]:
+    """The time of the evaluation that a sampler asks for at sigma [B], and the factor on the velocity there.
 
-    A FlowInOne solver says itself at which time. With ComfyUI's samplers it is 1 - sigma, or with `upstream_grid` the
-    time at which upstream's Euler evaluates in its place (`flowinone.sampling.upstream_time`).
+    A FlowInOne solver says itself at which time. With ComfyUI's samplers it is None, for 1 - sigma, or with
+    `upstream_grid` the time at which upstream's Euler evaluates in its place (`flowinone.sampling.upstream_time`).
     """
-    time, speed = transformer_options.get(NETWORK_TIME), 1.0
-    if time is None and upstream_grid:
-        sigmas = transformer_options["sample_sigmas"]
-        time, speed = upstream_time(1 - float(sigma[0]), float(sigmas[0] - sigmas[1]))
-    return (1 - sigma if time is None else torch.full_like(sigma, time)), speed
+    time = transformer_options.get(NETWORK_TIME)
+    if time is not None or not upstream_grid:
+        return time, 1.0
+    sigmas = transformer_options["sample_sigmas"]
+    return upstream_time(1 - float(sigma[0]), float(sigmas[0] - sigmas[1]))
 
 
 class PatchableBlock(CoarseBlock):
@@ -114,11 +114,11 @@ class NativeVelocityNetwork(VelocityNetwork):
         null: Tensor,
         bypass: Tensor,
         dual: bool,
-        upstream_grid: bool,
+        speed: float,
         samples_at_once: int,
         **_,
     ) -> Tensor:
-        """Of x [B, C, H, W] at sigma [B], `samples_at_once` at a time.
+        """Of x [B, C, H, W] at the time 1 - sigma [B], times `speed`, for `samples_at_once` at a time.
 
         Raises ValueError for latents that a node has cut to another size, and for patches of blocks that there are not.
         """
@@ -129,7 +129,6 @@ class NativeVelocityNetwork(VelocityNetwork):
                 "batch"
             )
         require_known_blocks(transformer_options, self.block_names)
-        t, speed = network_time(sigma, transformer_options, upstream_grid)
 
         def velocity(x: Tensor, t: Tensor, image_latent: Tensor, null: Tensor, bypass: Tensor) -> Tensor:
             condition = Condition(image_latent, null.bool(), bypass.bool(), dual)
@@ -138,7 +137,7 @@ class NativeVelocityNetwork(VelocityNetwork):
         branches = len(transformer_options.get("cond_or_uncond", [0]))
         patched = any(transformer_options.get(kind) for kind in ("patches", "patches_replace"))
         together = branches if patched and samples_at_once >= branches else 1
-        return -speed * in_parts(velocity, samples_at_once, together, x, t, image_latent, null, bypass)
+        return -speed * in_parts(velocity, samples_at_once, together, x, 1 - sigma, image_latent, null, bypass)
 
 
 def unet_names(blocks: int) -> list[tuple[str, int]]:
@@ -184,12 +183,19 @@ class FlowInOneBase(comfy.model_base.BaseModel):
         conds["upstream_grid"] = comfy.conds.CONDConstant(kwargs["flowinone_upstream_grid"])
         return conds
 
-    def process_timestep(self, timestep: Tensor, **_) -> Tensor:
-        """Sigma again: some nodes, such as ModelSamplingSD3, multiply it for models whose time runs to 1000."""
+    def process_timestep(self, timestep: Tensor, time: float | None = None, **_) -> Tensor:
+        """The sigma [B] of the time at which the network is evaluated."""
+        if time is not None:
+            return torch.full_like(timestep, 1 - time)
+        # Some nodes, such as ModelSamplingSD3, multiply sigma for models whose time runs to 1000.
         return timestep / getattr(self.model_sampling, "multiplier", 1.0)
 
-    def apply_model(self, x: Tensor, t: Tensor, *args, transformer_options: dict, **conds) -> Tensor:
+    def apply_model(
+        self, x: Tensor, t: Tensor, *args, transformer_options: dict, upstream_grid: bool, **conds
+    ) -> Tensor:
         require_no_radiance_options(transformer_options)
+        # Here and not in the network: torch.compile would take what stands in transformer_options for constants.
+        conds["time"], conds["speed"] = network_time(t, transformer_options, upstream_grid)
         room = self.samples_at_once(self.current_patcher or comfy.model_management, x.device)
         # Not more than there are: torch.compile would compile anew for every number.
         conds["samples_at_once"] = min(room, x.shape[0])

@@ -101,11 +101,9 @@ class FlowInOneGuider(comfy.samplers.CFGGuider):
 
     def time(self, sigma: Tensor, model_options: dict) -> float:
         """The time at which the network is evaluated, 0 to 1."""
-        options = model_options["transformer_options"]
-        if NETWORK_TIME in options:
-            return options[NETWORK_TIME]
-        t, _ = network_time(sigma[:1], options, self.conds["positive"][0]["flowinone_upstream_grid"])
-        return float(t)
+        upstream_grid = self.conds["positive"][0]["flowinone_upstream_grid"]
+        t, _ = network_time(sigma, model_options["transformer_options"], upstream_grid)
+        return 1 - float(sigma[0]) if t is None else t
 
     def branches(self, compute, args: dict) -> list[Tensor]:
         """Predicted x₁ of the prompt's and of the unconditional branch, the latter from the stored difference while

@@ -77,7 +77,7 @@ def velocity_of(network, source, image_latent):
     """The network's velocity at two times, without ComfyUI's sampling."""
     prompt = dict(image_latent=image_latent, null=torch.zeros(2), bypass=torch.zeros(2), dual=True)
     with torch.inference_mode():
-        return network(source, torch.tensor([0.7, 0.3]), upstream_grid=False, samples_at_once=2, **prompt)
+        return network(source, torch.tensor([0.7, 0.3]), speed=1.0, samples_at_once=2, **prompt)
 
 
 def low_vram() -> dict:
@@ -314,6 +314,24 @@ def two_devices() -> dict:
     return {"difference": float((own_answer(both, 2) - expected).abs().max()), "evaluations": evaluations}
 
 
+def compiled() -> dict:
+    """A compiled network over several steps, traced but not turned into machine code, which would take minutes."""
+    import torch._dynamo
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    ours, difference = model(), []
+    traced = ours.clone()
+    set_torch_compile_wrapper(model=traced, backend="eager")
+    for answer in (own_answer, native_answer):
+        difference.append(float((answer(traced, 2) - answer(ours, 2)).abs().max()))
+    counters = torch._dynamo.utils.counters
+    return {
+        "difference": max(difference),
+        "compilations": counters["frames"]["total"],
+        "breaks": sum(counters["graph_break"].values()),
+    }
+
+
 def opened() -> dict:
     """How often Load FlowInOne opens each file, and on which devices it constructs the two networks."""
     weightfile, model = pack("flowinone.weights.weightfile"), pack("flowinone.model")
@@ -349,7 +367,7 @@ print(
             check.__name__: check()
             for check in (
                 *(low_vram, eight_bit_flag, eight_bit_files, parts, promises, offloading, autoencoders, opened),
-                *(library, patches, patched_parts, two_devices),
+                *(library, patches, patched_parts, two_devices, compiled),
             )
         }
     )

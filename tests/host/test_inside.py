@@ -133,6 +133,12 @@ def test_multigpu_cfg_split_takes_the_branches_of_flowinone_sampler_apart(found)
     assert found["two_devices"]["difference"] < 1e-4
 
 
+def test_a_network_is_compiled_as_a_whole_and_not_anew_for_every_step(found):
+    # Once each for the pack's and for ComfyUI's samplers, whose velocities are scaled by another constant.
+    assert found["compiled"]["compilations"] == 2 and found["compiled"]["breaks"] == 0
+    assert found["compiled"]["difference"] < 1e-4
+
+
 def test_both_roads_give_the_same_latents(found):
     # Two steps at guidance 3 on latents of size 3.
     assert found["parts"]["sampling_paths"] < 3e-5
