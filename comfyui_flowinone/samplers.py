@@ -208,7 +208,7 @@ def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigm
 def _warn_of_few_steps(steps: float) -> None:
     if round(steps) < FEWEST_UPSTREAM_STEPS:
         warn(
-            f"{round(steps)} steps are too few for the authors' time grid, which breaks below {FEWEST_UPSTREAM_STEPS}; "
+            f"{round(steps)} step{'s are' if round(steps) != 1 else ' is'} too few for the authors' time grid, which breaks below {FEWEST_UPSTREAM_STEPS}; "
             "choose uniform as time grid in FlowInOne Encode, or more steps"
         )
 
