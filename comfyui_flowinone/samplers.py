@@ -207,8 +207,9 @@ def start_at_source(executor, noise: Tensor, latent_image: Tensor, sampler, sigm
 
 def _warn_of_few_steps(steps: float) -> None:
     if round(steps) < FEWEST_UPSTREAM_STEPS:
+        count = "1 step is" if round(steps) == 1 else f"{round(steps)} steps are"
         warn(
-            f"{round(steps)} step{'s are' if round(steps) != 1 else ' is'} too few for the authors' time grid, which breaks below {FEWEST_UPSTREAM_STEPS}; "
+            f"{count} too few for the authors' time grid, which breaks below {FEWEST_UPSTREAM_STEPS}; "
             "choose uniform as time grid in FlowInOne Encode, or more steps"
         )
 

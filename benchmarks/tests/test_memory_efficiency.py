@@ -6,13 +6,11 @@ import dataclasses
 
 import pytest
 import torch
-from PIL import Image
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.reference import ReferenceVelocityNetwork, reference_upsample
 from devtools.numerics import relative_error
 from devtools.peak_memory import PeakBytes
-from flowinone import FlowInOneConfig, FlowInOnePipeline
+from flowinone import FlowInOneConfig
 from flowinone.model import Condition, VelocityNetwork
 from flowinone.model.fine import Upsample
 from flowinone.model.time import Times
@@ -209,50 +207,8 @@ def test_a_forward_pass_reads_no_value_of_a_tensor(dual):
         Condition(condition.image_latent, *flags)
 
 
-class Reads(TorchDispatchMode):
-    """Within a `with` block: `count`, how often a tensor's value was asked for."""
-
-    count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function is torch.ops.aten._local_scalar_dense.default
-        return function(*args, **(kwargs or {}))
-
-
-def test_a_pipelines_steps_read_no_tensor(model_files):
-    pipe = FlowInOnePipeline.from_single_files(**model_files)
-    pipe.set_progress_bar_config(disable=True)
-    pictures = [Image.new("RGB", (64, 64), "white")] * 2
-    counts = []
-    for steps in (1, 4):
-        with Reads() as reads:
-            pipe(pictures, steps=steps, bypass=[True, False], generator=0, output_type="latent")
-        counts.append(reads.count)
-    assert counts[0] == counts[1]
-
-
 def test_an_evaluation_is_one_graph_for_compilers():
     network = made(coarse_blocks=3, fine_blocks=1)
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     with torch.no_grad():
         assert relative_error(compiled(*arguments(network)), network(*arguments(network))) < 1e-6
-
-
-def test_a_pipeline_runs_the_network_that_was_compiled(model_files):
-    pipe = FlowInOnePipeline.from_single_files(**model_files)
-    pipe.set_progress_bar_config(disable=True)
-    answers, runs = [], 0
-
-    def backend(graph, _):
-        def run(*inputs):
-            nonlocal runs
-            runs += 1
-            return graph.forward(*inputs)
-
-        return run
-
-    for _ in range(2):
-        answers.append(pipe(Image.new("RGB", (64, 64), "white"), steps=3, generator=0, output_type="latent").images)
-        pipe.model.velocity_network.compile(backend=backend, fullgraph=True)
-    assert runs == 3
-    assert relative_error(answers[1], answers[0]) < 1e-6
