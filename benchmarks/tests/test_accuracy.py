@@ -27,6 +27,7 @@ def test_every_preset_is_compared_at_the_same_guidance_scale():
     assert passes == {"reference": 100, "balanced": 36, "fast": 21}
 
 
+@pytest.mark.long
 def test_a_method_gets_a_row_in_the_table_and_in_the_file(monkeypatch, tmp_path, capsys):
     # As few evaluations as possible: the fine flow takes minutes.
     monkeypatch.setattr(accuracy, "FINE", dict(solver="rk4", steps=2))

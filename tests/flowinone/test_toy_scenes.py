@@ -110,6 +110,7 @@ def held_out_sentences():
 # The split
 
 
+@pytest.mark.long
 def test_training_never_names_or_shows_a_held_out_pair_or_uses_a_held_out_position(training):
     assert len(training) >= DRAWS
     pairs = {(item.shape, item.color) for made in training for item in objects_of(made)}
