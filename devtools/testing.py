@@ -31,11 +31,12 @@ def mark(items: list[pytest.Item], folder: Path) -> None:
     items = [item for item in items if item.path.is_relative_to(folder)]
     used: dict[Path, set[str]] = {}
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        used.setdefault(item.path, set()).update(fixtures)
-        if HOST_FIXTURES & fixtures:
-            item.add_marker("host")
+        used.setdefault(item.path, set()).update(getattr(item, "fixturenames", ()))
     for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        # A test that asks for fixtures by name, through `request`, counts as taking those of its file.
+        if HOST_FIXTURES & (used[item.path] if "request" in fixtures else fixtures):
+            item.add_marker("host")
         shared = (name for name in ("browser", "server") if name in used[item.path])
         group = next(shared, item.path.relative_to(folder).as_posix())
         item.add_marker(pytest.mark.xdist_group(group))

@@ -80,6 +80,7 @@ def plain_and_changed(lora, unseen):
     return answers
 
 
+@pytest.mark.long
 def test_the_picture_changes_as_trained(plain_and_changed, unseen):
     taught = np.asarray(at_night(unseen.output)).astype(int)
     plain, changed = (np.abs(answer - taught).mean() for answer in plain_and_changed)
